@@ -1,0 +1,107 @@
+"""Backbones: from a padded batch of pictures to a feature map and its mask."""
+
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+from torchvision.models._utils import IntermediateLayerGetter
+from torchvision.ops import FrozenBatchNorm2d
+
+from detr_mini.nested_tensor import NestedTensor
+
+RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
+
+
+class ResNetBackbone(nn.Module):
+    """A torchvision ResNet with frozen batch norm: stride 32, or 16 with ``dilation`` (DETR, sections 3.2 and 4).
+
+    The stem and the first stage are frozen as in the published training. Parameters are ``body.<torchvision name>``. Weights
+    are random here; they come with a checkpoint.
+
+    The convolutions see the zeros of the padding, and what they make of them reaches the cells along the edge: the published
+    models were trained like that. A picture padded in a batch therefore differs slightly from the same picture alone.
+
+    Args:
+        name: one of ``RESNETS``.
+        dilation: replace the stride of the last stage by dilation (DC5); resnet50 and resnet101 only.
+    """
+
+    def __init__(self, name: str, *, dilation: bool = False) -> None:
+        super().__init__()
+        resnet = torchvision.models.get_model(
+            name,
+            weights=None,
+            norm_layer=FrozenBatchNorm2d,
+            replace_stride_with_dilation=[False, False, dilation] if dilation else None,
+        )
+        for key, parameter in resnet.named_parameters():
+            parameter.requires_grad_(key.startswith(("layer2", "layer3", "layer4")))
+        self.num_channels: int = resnet.fc.in_features
+        self.body = IntermediateLayerGetter(resnet, return_layers={"layer4": "0"})
+
+    def forward(self, samples: NestedTensor) -> NestedTensor:
+        """``(B, 3, H, W)`` to features ``(B, C, h, w)``; the mask follows by taking the nearest pixel."""
+        features = self.body(samples.tensors)["0"]
+        mask = F.interpolate(samples.mask[:, None].float(), size=features.shape[-2:])[:, 0].bool()
+        return NestedTensor(features, mask, samples.padded)
+
+
+class SmallBackbone(nn.Module):
+    """A ResNet for small pictures, trained from scratch: a stem and three residual blocks, stride 8.
+
+    Unlike :class:`ResNetBackbone` it sets padded cells to zero after every convolution, just as the convolutions themselves
+    pad. A picture gives the same features alone and in any batch.
+
+    Args:
+        num_channels: channels of the feature map; the two stages before it have a quarter and a half of them.
+    """
+
+    def __init__(self, num_channels: int) -> None:
+        super().__init__()
+        widths = (num_channels // 4, num_channels // 2, num_channels)
+        self.num_channels = num_channels
+        self.body = nn.ModuleDict(
+            {
+                "conv1": nn.Conv2d(3, widths[0], kernel_size=3, stride=2, padding=1, bias=False),
+                "bn1": nn.BatchNorm2d(widths[0]),
+                "layer1": ResidualBlock(widths[0], widths[0], stride=2),
+                "layer2": ResidualBlock(widths[0], widths[1], stride=2),
+                "layer3": ResidualBlock(widths[1], widths[2], stride=1),
+            }
+        )
+
+    def forward(self, samples: NestedTensor) -> NestedTensor:
+        """``(B, 3, H, W)`` to features ``(B, C, ceil(H / 8), ceil(W / 8))`` and their mask."""
+        mask = samples.mask[:, ::2, ::2]
+        x = self.body["bn1"](self.body["conv1"](samples.tensors)).relu()
+        x = zero_padding(x, mask, samples.padded)
+        for layer in ("layer1", "layer2", "layer3"):
+            block = self.body[layer]
+            mask = mask[:, :: block.stride, :: block.stride]
+            x = block(x, mask, samples.padded)
+        return NestedTensor(x, mask, samples.padded)
+
+
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions around a shortcut (He et al. 2016, figure 2), with padded cells kept at zero."""
+
+    def __init__(self, channels_in: int, channels_out: int, *, stride: int) -> None:
+        super().__init__()
+        self.stride = stride
+        self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels_out)
+        self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
+        self.bn2 = nn.BatchNorm2d(channels_out)
+        self.downsample = nn.Sequential(
+            nn.Conv2d(channels_in, channels_out, 1, stride=stride, bias=False), nn.BatchNorm2d(channels_out)
+        )
+
+    def forward(self, x: Tensor, mask: Tensor, padded: bool) -> Tensor:
+        """``(B, C_in, h, w)`` to ``(B, C_out, h / stride, w / stride)``; ``mask`` is that of the output."""
+        y = zero_padding(self.bn1(self.conv1(x)).relu(), mask, padded)
+        y = self.bn2(self.conv2(y)) + self.downsample(x)
+        return zero_padding(y.relu(), mask, padded)
+
+
+def zero_padding(x: Tensor, mask: Tensor, padded: bool) -> Tensor:
+    """Set the padded cells of ``x`` ``(B, C, h, w)`` to zero where ``mask`` ``(B, h, w)`` says so."""
+    return x.masked_fill(mask[:, None], 0.0) if padded else x

@@ -1,0 +1,129 @@
+"""DETR: backbone, projection, transformer, two heads."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from detr_mini.backbone import ResNetBackbone, SmallBackbone
+from detr_mini.boxes import box_cxcywh_to_xyxy
+from detr_mini.config import DETRConfig, get_config
+from detr_mini.nested_tensor import NestedTensor
+from detr_mini.position_encoding import PositionEmbeddingLearned, PositionEmbeddingSine
+from detr_mini.transformer import Transformer
+
+
+class DETR(nn.Module):
+    """The detection transformer (Carion et al. 2020). Parameters have the published names and shapes."""
+
+    def __init__(self, config: DETRConfig) -> None:
+        super().__init__()
+        self.config = config
+        d = config.hidden_dim
+        features = _backbone(config)
+        # A list of two, since the published checkpoints call them backbone.0 and backbone.1.
+        self.backbone = nn.ModuleList([features, _position_embedding(config)])
+        self.input_proj = nn.Conv2d(features.num_channels, d, kernel_size=1)
+        self.transformer = Transformer(
+            d,
+            config.nheads,
+            enc_layers=config.enc_layers,
+            dec_layers=config.dec_layers,
+            dim_feedforward=config.dim_feedforward,
+            dropout=config.dropout,
+            pre_norm=config.pre_norm,
+        )
+        self.query_embed = nn.Embedding(config.num_queries, d)
+        self.class_embed = nn.Linear(d, config.num_classes + 1)  # the last class is "no object"
+        self.bbox_embed = MLP(d, d, 4, num_layers=3)
+
+    def forward(self, samples: NestedTensor | Sequence[Tensor]) -> dict[str, Any]:
+        """Detect objects.
+
+        Args:
+            samples: a :class:`NestedTensor`, or a list of normalised ``(3, H, W)`` images.
+
+        Returns:
+            ``pred_logits`` ``(B, N, K + 1)``, ``pred_boxes`` ``(B, N, 4)`` as cxcywh in [0, 1], and with ``aux_loss``
+            ``aux_outputs``, the same two of each earlier decoder layer.
+        """
+        if not isinstance(samples, NestedTensor):
+            samples = NestedTensor.from_images(samples)
+        backbone, position_embedding = self.backbone
+        features = backbone(samples)  # (B, C, h, w)
+        pos = position_embedding(features.mask).to(features.tensors.dtype)  # (B, d, h, w)
+        mask = features.mask if features.padded else None
+        hs, _ = self.transformer(self.input_proj(features.tensors), mask, self.query_embed.weight, pos)
+        logits, boxes = (
+            self.class_embed(hs),
+            self.bbox_embed(hs).sigmoid(),
+        )  # (layers, B, N, K + 1) and (..., 4)
+        layers: list[dict[str, Any]] = [
+            {"pred_logits": c, "pred_boxes": b} for c, b in zip(logits, boxes, strict=True)
+        ]
+        return {**layers[-1], "aux_outputs": layers[:-1]} if self.config.aux_loss else layers[-1]
+
+
+class MLP(nn.Module):
+    """Linear layers with ReLU between them; the box head is one of three layers."""
+
+    def __init__(self, d_in: int, d_hidden: int, d_out: int, *, num_layers: int) -> None:
+        super().__init__()
+        widths = [d_in] + [d_hidden] * (num_layers - 1) + [d_out]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(..., d_in)`` to ``(..., d_out)``."""
+        for layer in self.layers[:-1]:
+            x = layer(x).relu()
+        return self.layers[-1](x)
+
+
+def build(name_or_config: str | DETRConfig, **overrides: object) -> DETR:
+    """Make a model with random weights.
+
+    Args:
+        name_or_config: ``nano`` or ``mini`` (for the embedded data), ``detr_resnet50``, ``detr_resnet50_dc5``,
+            ``detr_resnet101``, ``detr_resnet101_dc5`` (published), or a :class:`DETRConfig`.
+        overrides: fields of :class:`DETRConfig` to change.
+
+    Raises:
+        ValueError: a name, a field or a combination that does not exist; the message says what would work.
+    """
+    return DETR(get_config(name_or_config, **overrides))
+
+
+@torch.no_grad()
+def postprocess(outputs: dict[str, Any], sizes: Tensor) -> list[dict[str, Tensor]]:
+    """Turn a model's outputs into detections, one per query and image.
+
+    The class "no object" is dropped and each query gives its best other class, as in the published evaluation (DETR,
+    section 4.1). Nothing is thresholded.
+
+    Args:
+        outputs: what the model returned.
+        sizes: ``(B, 2)``, height and width of each original image in pixels.
+
+    Returns:
+        For each image ``scores`` ``(N,)``, ``labels`` ``(N,)`` and ``boxes`` ``(N, 4)`` as xyxy in pixels.
+    """
+    scores, labels = outputs["pred_logits"].float().softmax(-1)[..., :-1].max(-1)  # (B, N)
+    height, width = sizes.to(scores.device).unbind(-1)
+    scale = torch.stack([width, height, width, height], dim=-1)[:, None]  # (B, 1, 4)
+    boxes = box_cxcywh_to_xyxy(outputs["pred_boxes"].float()) * scale  # (B, N, 4)
+    return [{"scores": s, "labels": c, "boxes": b} for s, c, b in zip(scores, labels, boxes, strict=True)]
+
+
+def _backbone(config: DETRConfig) -> ResNetBackbone | SmallBackbone:
+    if config.backbone == "small":
+        return SmallBackbone(config.hidden_dim)
+    return ResNetBackbone(config.backbone, dilation=config.dilation)
+
+
+def _position_embedding(config: DETRConfig) -> PositionEmbeddingSine | PositionEmbeddingLearned:
+    if config.position_embedding == "learned":
+        return PositionEmbeddingLearned(config.hidden_dim)
+    return PositionEmbeddingSine(
+        config.hidden_dim, temperature=config.position_temperature, scale=config.position_scale
+    )

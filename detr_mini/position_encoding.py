@@ -1,0 +1,79 @@
+"""Positional encodings of a feature map's cells: fixed sines, or a learned table."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class PositionEmbeddingSine(nn.Module):
+    """2-D sines and cosines of a cell's place in its own picture (DETR, section A.4).
+
+    Half of the channels encode y, then half encode x; in each half sines and cosines alternate. A cell's place runs from
+    just above 0 to ``scale`` over the *real* part of the picture, whatever the padding, so a picture alone and the same
+    picture padded get the same encoding.
+
+    Args:
+        d: channels of the encoding; divisible by 4.
+        temperature: the slowest wave is this many times longer than the fastest one.
+        scale: what the picture's full height (or width) is mapped to; the fastest wave has ``scale / 2 pi`` periods.
+    """
+
+    def __init__(self, d: int, *, temperature: float = 10000.0, scale: float = 2 * math.pi) -> None:
+        super().__init__()
+        if d % 4:
+            raise ValueError(f"a sine encoding of two axes needs a width divisible by 4, got {d}")
+        self.d, self.temperature, self.scale = d, temperature, scale
+
+    def forward(self, mask: Tensor) -> Tensor:
+        """``mask`` ``(B, h, w)``, True at padding, to the encoding ``(B, d, h, w)`` in float32."""
+        real = (~mask).float()
+        y = self._waves(_share(real.cumsum(1), axis=1))  # (B, h, w, d / 2)
+        x = self._waves(_share(real.cumsum(2), axis=2))  # (B, h, w, d / 2)
+        return torch.cat([y, x], dim=-1).permute(0, 3, 1, 2)  # (B, d, h, w)
+
+    def _waves(self, place: Tensor) -> Tensor:
+        pairs = self.d // 4
+        exponent = torch.arange(pairs, device=place.device, dtype=torch.float32) / pairs
+        angle = place[..., None] * self.scale / self.temperature**exponent  # (B, h, w, d / 4)
+        return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)  # (B, h, w, d / 2)
+
+
+def _share(count: Tensor, axis: int) -> Tensor:
+    """Counts of real cells so far to shares of all real cells; fully padded lines stay 0."""
+    return count / (count.select(axis, -1).unsqueeze(axis) + 1e-6)
+
+
+class PositionEmbeddingLearned(nn.Module):
+    """A learned vector for each row and for each column of the feature map (DETR, section A.4).
+
+    The published tables have 50 rows, enough for pictures of up to 1600 pixels at stride 32. Larger maps stretch the table
+    by linear interpolation rather than fail.
+
+    Args:
+        d: channels of the encoding; the first half encodes x, the second y.
+    """
+
+    def __init__(self, d: int) -> None:
+        super().__init__()
+        if d % 2:
+            raise ValueError(f"a learned encoding of two axes needs an even width, got {d}")
+        self.row_embed = nn.Embedding(50, d // 2)
+        self.col_embed = nn.Embedding(50, d // 2)
+        nn.init.uniform_(self.row_embed.weight)
+        nn.init.uniform_(self.col_embed.weight)
+
+    def forward(self, mask: Tensor) -> Tensor:
+        """``mask`` ``(B, h, w)``, only its shape matters, to the encoding ``(B, d, h, w)``."""
+        b, h, w = mask.shape
+        x = _first(self.col_embed.weight, w)[None, :, :].expand(h, w, -1)
+        y = _first(self.row_embed.weight, h)[:, None, :].expand(h, w, -1)
+        return torch.cat([x, y], dim=-1).permute(2, 0, 1).expand(b, -1, h, w)  # (B, d, h, w)
+
+
+def _first(table: Tensor, length: int) -> Tensor:
+    """The first ``length`` rows of ``table`` ``(rows, d)``; a table that is too short is stretched."""
+    if length <= table.shape[0]:
+        return table[:length]
+    return F.interpolate(table.T[None], size=length, mode="linear", align_corners=True)[0].T
