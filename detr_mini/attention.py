@@ -29,9 +29,7 @@ class MultiheadAttention(nn.Module):
         nn.init.xavier_uniform_(self.in_proj_weight)
         nn.init.zeros_(self.out_proj.bias)
 
-    def forward(
-        self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None = None) -> Tensor:
         """Let ``query`` ``(B, Lq, d)`` read ``value`` ``(B, Lk, d)`` where it matches ``key`` ``(B, Lk, d)``.
 
         ``key_padding_mask`` ``(B, Lk)`` bool is True at the keys nobody may read. Returns ``(B, Lq, d)``.

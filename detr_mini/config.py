@@ -13,9 +13,7 @@ class DETRConfig:
     backbone: str = "resnet50"  # a torchvision ResNet, or "small": a body for small pictures, stride 8
     dilation: bool = False  # DC5: stride 16 instead of 32
     position_embedding: str = "sine"  # or "learned"
-    position_temperature: float = (
-        10000.0  # of the sine encoding; on small feature maps most of its waves would be flat
-    )
+    position_temperature: float = 10000.0  # of the sine encoding; on small feature maps most of its waves would be flat
     position_scale: float = 2 * math.pi
     hidden_dim: int = 256
     nheads: int = 8
@@ -94,7 +92,5 @@ def get_config(name_or_config: str | DETRConfig, **overrides: object) -> DETRCon
         raise ValueError(f"no config is called {name_or_config!r}; there are {', '.join(CONFIGS)}")
     known = {field.name for field in fields(DETRConfig)}
     if unknown := set(overrides) - known:
-        raise ValueError(
-            f"DETRConfig has no {', '.join(sorted(unknown))}; its fields are {', '.join(sorted(known))}"
-        )
+        raise ValueError(f"DETRConfig has no {', '.join(sorted(unknown))}; its fields are {', '.join(sorted(known))}")
     return replace(config, **overrides)  # type: ignore[arg-type]

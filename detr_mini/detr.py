@@ -1,5 +1,6 @@
 """DETR: backbone, projection, transformer, two heads."""
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -59,9 +60,7 @@ class DETR(nn.Module):
             self.class_embed(hs),
             self.bbox_embed(hs).sigmoid(),
         )  # (layers, B, N, K + 1) and (..., 4)
-        layers: list[dict[str, Any]] = [
-            {"pred_logits": c, "pred_boxes": b} for c, b in zip(logits, boxes, strict=True)
-        ]
+        layers: list[dict[str, Any]] = [{"pred_logits": c, "pred_boxes": b} for c, b in zip(logits, boxes, strict=True)]
         return {**layers[-1], "aux_outputs": layers[:-1]} if self.config.aux_loss else layers[-1]
 
 
@@ -71,7 +70,7 @@ class MLP(nn.Module):
     def __init__(self, d_in: int, d_hidden: int, d_out: int, *, num_layers: int) -> None:
         super().__init__()
         widths = [d_in] + [d_hidden] * (num_layers - 1) + [d_out]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
 
     def forward(self, x: Tensor) -> Tensor:
         """``(..., d_in)`` to ``(..., d_out)``."""

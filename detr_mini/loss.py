@@ -131,9 +131,7 @@ def _sum_by(layer: Tensor, values: Tensor, layers: int) -> Tensor:
 def _cardinality_error(logits: Tensor, targets: Sequence[dict[str, Tensor]]) -> Tensor:
     """How far the number of queries that see an object is from the number of objects, mean over images: ``(L,)``."""
     seen = (logits.argmax(-1) != logits.shape[-1] - 1).sum(-1).float()  # (L, B)
-    there = torch.tensor([len(t["labels"]) for t in targets], dtype=torch.float32).to(
-        seen.device, non_blocking=True
-    )
+    there = torch.tensor([len(t["labels"]) for t in targets], dtype=torch.float32).to(seen.device, non_blocking=True)
     return (seen - there).abs().mean(1)
 
 

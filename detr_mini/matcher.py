@@ -46,14 +46,12 @@ class HungarianMatcher(nn.Module):
         return self.match_layers(outputs["pred_logits"][None], outputs["pred_boxes"][None], targets)[0]
 
     @torch.no_grad()
-    def match_layers(
-        self, logits: Tensor, boxes: Tensor, targets: Sequence[dict[str, Tensor]]
-    ) -> list[list[Match]]:
+    def match_layers(self, logits: Tensor, boxes: Tensor, targets: Sequence[dict[str, Tensor]]) -> list[list[Match]]:
         """:meth:`forward` for all decoder layers at once, ``(layers, B, N, ...)``, with one copy to the host."""
         from scipy.optimize import linear_sum_assignment
 
         cost = self.cost(logits, boxes, targets).cpu()  # (layers, B, N, T_max)
-        matches = []
+        matches: list[list[Match]] = []
         for layer in cost:
             matches.append([])
             for image, target in enumerate(targets):
@@ -70,9 +68,7 @@ class HungarianMatcher(nn.Module):
         Columns beyond an image's own objects mean nothing.
         """
         labels = nn.utils.rnn.pad_sequence([t["labels"] for t in targets], batch_first=True)  # (B, T_max)
-        goal = nn.utils.rnn.pad_sequence(
-            [t["boxes"] for t in targets], batch_first=True
-        ).float()  # (B, T_max, 4)
+        goal = nn.utils.rnn.pad_sequence([t["boxes"] for t in targets], batch_first=True).float()  # (B, T_max, 4)
         layers, _, queries, _ = logits.shape
         probability = logits.float().softmax(-1)  # (layers, B, N, K + 1)
         of_label = labels[None, :, None].expand(layers, -1, queries, -1)  # (layers, B, N, T_max)

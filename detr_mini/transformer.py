@@ -41,9 +41,7 @@ class Transformer(nn.Module):
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
 
-    def forward(
-        self, features: Tensor, mask: Tensor | None, query_embed: Tensor, pos: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, mask: Tensor | None, query_embed: Tensor, pos: Tensor) -> tuple[Tensor, Tensor]:
         """Encode a feature map and let the queries read it.
 
         Args:
@@ -149,9 +147,7 @@ class DecoderLayer(_Layer):
         self.norm2 = nn.LayerNorm(d)
         self.norm3 = nn.LayerNorm(d)
 
-    def forward(
-        self, tgt: Tensor, query_pos: Tensor, memory: Tensor, keys: Tensor, padding: Tensor | None
-    ) -> Tensor:
+    def forward(self, tgt: Tensor, query_pos: Tensor, memory: Tensor, keys: Tensor, padding: Tensor | None) -> Tensor:
         def read_slots(y: Tensor) -> Tensor:
             here = y + query_pos
             return self.self_attn(here, here, y)

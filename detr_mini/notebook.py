@@ -1,0 +1,124 @@
+"""What every chapter's first cell asks for: repeatable numbers and one figure style.
+
+``setup()`` fixes seeds, thread counts and print options, so that a chapter's stored outputs are the
+ones a reader gets from the same versions. ``show(fig, alt=...)`` puts a figure on the page together
+with the sentence that stands in for it where it cannot be seen.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+import random
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# Okabe and Ito's palette, which stays apart under the common kinds of colour blindness
+# (Wong, "Points of view: Color blindness", Nature Methods 8, 2011). Its yellow is left out: on a
+# light card it is too pale for a line.
+COLOURS = {
+    "blue": "#0072B2",
+    "vermilion": "#D55E00",
+    "green": "#009E73",
+    "purple": "#CC79A7",
+    "orange": "#E69F00",
+    "sky": "#56B4E9",
+}
+INK = "#22262B"
+QUIET = "#9AA1A9"
+CARD = "#FBFAF7"  # behind every figure, on light pages and on dark ones
+
+CSS_DPI = 96  # pixels of a page per inch of a figure
+SHARPNESS = 2  # pixels stored per pixel of the page: what a dense screen shows
+
+
+def setup(seed: int = 0) -> None:
+    """Make a notebook's numbers and figures repeatable; call it in the first cell.
+
+    Sets the seeds of Python, NumPy and PyTorch, deterministic algorithms (an operation that has none
+    warns), print options for a page 76 columns wide, and the book's figure style.
+
+    PyTorch runs on one thread afterwards: sums over several threads are added in another order, so
+    the last digits would depend on the reader's machine. A chapter's models are small enough not to
+    miss the others; ``torch.set_num_threads`` brings them back.
+    """
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  (libraries that draw from the global generator)
+    torch.manual_seed(seed)
+    torch.set_num_threads(1)
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # asked for by deterministic matmuls on CUDA
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_printoptions(precision=4, sci_mode=False, linewidth=76)
+    np.set_printoptions(precision=4, suppress=True, linewidth=76)
+    _set_figure_style()
+
+
+def _set_figure_style() -> None:
+    import matplotlib as mpl
+    from cycler import cycler
+
+    mpl.rcParams.update(
+        {
+            "figure.figsize": (6.0, 3.4),
+            "figure.dpi": CSS_DPI,
+            "figure.facecolor": CARD,
+            "figure.constrained_layout.use": True,
+            "axes.facecolor": CARD,
+            "axes.edgecolor": QUIET,
+            "axes.labelcolor": INK,
+            "axes.titlesize": 10.5,
+            "axes.titleweight": "bold",
+            "axes.titlelocation": "left",
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.grid": False,
+            "axes.prop_cycle": cycler(color=list(COLOURS.values())),
+            "font.family": "DejaVu Sans",
+            "font.size": 10,
+            "text.color": INK,
+            "xtick.color": INK,
+            "ytick.color": INK,
+            "lines.linewidth": 1.8,
+            "legend.frameon": False,
+            "image.interpolation": "nearest",
+            "image.cmap": "cividis",
+        }
+    )
+
+
+def show(fig: Figure, *, alt: str) -> None:
+    """Display a figure at its size in inches, sharp on dense screens, and close it.
+
+    The picture's bytes depend on the figure alone. It is put out as a PNG, so that a check of stored
+    outputs can compare pixels with a tolerance.
+
+    :param alt: what the picture shows, in a sentence or two, for readers who do not see it; it
+        becomes the image's text alternative in the built book and its plain-text form elsewhere.
+    :raises ValueError: ``alt`` is too short to say what there is to see.
+    """
+    import matplotlib.pyplot as plt
+    from IPython.display import display
+
+    alt = " ".join(alt.split())
+    if len(alt) < 15:
+        raise ValueError(f"alt={alt!r} is too short: say in a sentence what the figure shows")
+    file = io.BytesIO()
+    fig.savefig(
+        file,
+        format="png",
+        dpi=CSS_DPI * SHARPNESS,
+        facecolor=fig.get_facecolor(),
+        metadata={"Software": None},  # the version of matplotlib would be in the bytes
+        pil_kwargs={"optimize": True},
+    )
+    plt.close(fig)
+    width, height = (round(inches * CSS_DPI) for inches in fig.get_size_inches())
+    picture = {"image/png": base64.b64encode(file.getvalue()).decode("ascii"), "text/plain": alt}
+    about: dict[str, Any] = {"image/png": {"alt": alt, "width": width, "height": height}}
+    display(picture, metadata=about, raw=True)  # type: ignore[no-untyped-call]
