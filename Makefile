@@ -1,0 +1,64 @@
+# One command each: `make book` renders the book, `make test` runs every check.
+# A first run makes .venv from the pins in requirements.txt; later runs find it there.
+
+PYTHON ?= python3
+PORT ?= 8000
+TOWN ?= data/tiny_town
+
+BIN := .venv/bin
+READY := .venv/.ready
+SITE := _build/html
+
+.DEFAULT_GOAL := help
+.PHONY: help book serve test lint nano mini clean
+
+help:  ## show this list
+	@echo "Usage: make TARGET [PYTHON=python3.12]"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# Built afresh each time: a page that is not read again cannot warn again.
+book: $(READY)  ## render the book to _build/html
+	@rm -rf _build
+	$(BIN)/jupyter-book build . -W -n --keep-going --quiet
+	@echo
+	@echo "The book is in $(SITE). Open file://$(CURDIR)/$(SITE)/index.html"
+	@echo "or run \"make serve\" and open http://127.0.0.1:$(PORT)/"
+
+serve: $(READY)  ## serve the rendered book on this machine (PORT=8000)
+	@test -f $(SITE)/index.html || $(MAKE) --no-print-directory book
+	@echo "The book is at http://127.0.0.1:$(PORT)/ (stop with Ctrl+C)"
+	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(SITE) $(PORT)
+
+test: lint  ## lint, types, tests, and every notebook against its stored outputs
+	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --nbval book/
+
+lint: $(READY)  ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+nano mini: $(READY) $(TOWN)
+	$(BIN)/python -m detr_mini train --data $(TOWN) --config $@ --out runs/$@
+nano:  ## train the smallest model on the embedded data (minutes)
+mini:  ## train the small model on the embedded data
+
+$(TOWN): | $(READY)
+	$(BIN)/python -m detr_mini make-data $(TOWN)
+
+clean:  ## remove what was built; .venv, data and runs stay
+	rm -rf _build build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -path ./.venv -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -exec rm -rf {} +
+
+$(READY): requirements.txt pyproject.toml
+	@command -v $(PYTHON) > /dev/null || { \
+	  echo "There is no '$(PYTHON)' here. Install Python 3.11, 3.12 or 3.13, or name yours:" >&2; \
+	  echo "  make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
+	  echo "This needs Python 3.11, 3.12 or 3.13; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Name another:" >&2; \
+	  echo "  make PYTHON=python3.12" >&2; exit 1; }
+	@$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear .venv || { \
+	  echo "No virtual environment could be made. On Debian and Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
+	@echo "Installing the pinned packages into .venv: a few minutes and 7 GB the first time."
+	$(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off -r requirements.txt
+	@touch $@

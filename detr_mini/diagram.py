@@ -1,0 +1,183 @@
+"""The one diagram of DETR, with the parts a chapter is about lit (the paper's Figure 2, with shapes).
+
+It is drawn as two SVG pieces that stand side by side on a wide page and one above the other on a
+phone. Ink follows the page's text colour, so it reads on light and on dark pages alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from html import escape
+
+LIT = "#0072B2"  # with white text on it: contrast 5.2
+WIDTH, HEIGHT = 360, 226  # of one piece
+ROWS = (54, 160)
+COLUMNS = (62, 180, 298)
+BOX_WIDTH, BOX_HEIGHT = 92, 44
+
+
+@dataclass(frozen=True)
+class Part:
+    """A box of the diagram: its name in words, its lines of text, centre, size, and piece (0 or 1)."""
+
+    words: str
+    lines: tuple[str, ...]
+    x: int
+    y: int
+    piece: int
+    width: int = BOX_WIDTH
+    height: int = BOX_HEIGHT
+
+
+PARTS: dict[str, tuple[Part, ...]] = {
+    "image": (Part("image batch", ("image", "batch"), COLUMNS[0], ROWS[0], 0),),
+    "nested_tensor": (Part("padding and mask", ("padding", "+ mask"), COLUMNS[1], ROWS[0], 0),),
+    "backbone": (Part("backbone", ("backbone",), COLUMNS[2], ROWS[0], 0),),
+    "position_encoding": (
+        Part(
+            "1×1 projection and positional encoding",
+            ("1×1 projection", "+ positional encoding"),
+            94,
+            ROWS[1],
+            0,
+            width=156,
+        ),
+    ),
+    "encoder": (Part("encoder", ("encoder",), COLUMNS[2], ROWS[1], 0),),
+    "queries": (Part("object queries", ("object", "queries"), COLUMNS[0], ROWS[1], 1),),
+    "decoder": (Part("decoder", ("decoder",), COLUMNS[0], ROWS[0], 1),),
+    "heads": (
+        Part("class head", ("class head",), COLUMNS[1], ROWS[0] - 17, 1, height=28),
+        Part("box head", ("box head",), COLUMNS[1], ROWS[0] + 17, 1, height=28),
+    ),
+    "matcher": (Part("matching", ("matching",), COLUMNS[2], ROWS[1], 1),),
+    "loss": (Part("loss", ("loss",), COLUMNS[1], ROWS[1], 1),),
+}
+
+# Polylines, each ending in an arrowhead, and what flows along them, for the two pieces.
+ARROWS: tuple[tuple[tuple[tuple[int, int], ...], ...], ...] = (
+    (
+        ((108, 54), (133, 54)),
+        ((226, 54), (251, 54)),
+        ((298, 76), (298, 106), (94, 106), (94, 137)),
+        ((172, 160), (251, 160)),
+        ((344, 160), (352, 160), (352, 54), (360, 54)),
+    ),
+    (
+        ((0, 54), (15, 54)),
+        ((62, 138), (62, 77)),
+        ((108, 54), (133, 54)),
+        ((226, 37), (251, 37)),
+        ((226, 71), (251, 71)),
+        ((298, 84), (298, 137)),
+        ((252, 160), (227, 160)),
+        ((298, 207), (298, 183)),
+    ),
+)
+LABELS: tuple[tuple[tuple[int, int, str], ...], ...] = (
+    (
+        (121, 90, "B × (3, H, W)"),
+        (239, 90, "(B, 3, H, W)"),
+        (196, 122, "(B, C, h, w)"),
+        (212, 178, "(B, hw, d)"),
+        (298, 197, "(B, hw, d)"),
+    ),
+    (
+        (121, 94, "(B, N, d)"),
+        (86, 118, "(N, d)"),
+        (300, 41, "(B, N, K+1)"),
+        (300, 75, "(B, N, 4)"),
+        (298, 220, "targets"),
+        (239, 197, "pairs"),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Diagram:
+    """The diagram as Jupyter and the built book show it."""
+
+    lit: tuple[str, ...] = ()
+
+    def _repr_html_(self) -> str:
+        named = [part.words for name in self.lit for part in PARTS[name]]
+        label = (
+            "Diagram of DETR: image batch, padding and mask, backbone, 1×1 projection with positional encoding, "
+            "encoder, decoder fed by object queries, class and box heads; in training, matching with the targets, "
+            f"then the loss. Lit: {', '.join(named) or 'nothing'}."
+        )
+        return (
+            f'<div class="detr-diagram" role="img" aria-label="{escape(label)}" style="display:flex;'
+            'flex-wrap:wrap;justify-content:center;margin:0.5em 0">'
+            f"{self._piece(0)}{self._piece(1)}</div>"
+        )
+
+    def _piece(self, piece: int) -> str:
+        boxes = [
+            _box(part, lit=name in self.lit) for name, parts in PARTS.items() for part in parts if part.piece == piece
+        ]
+        frame = _frame() if piece == 1 else ""
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true" '
+            'style="flex:1 1 300px;min-width:0;max-width:400px;height:auto" font-size="12.5" '
+            'text-anchor="middle" fill="currentColor">\n'
+            + "\n".join([frame, *map(_arrow, ARROWS[piece]), *map(_label, LABELS[piece]), *boxes])
+            + "\n</svg>"
+        )
+
+
+def diagram(lit: str | Iterable[str] = ()) -> Diagram:
+    """The diagram of DETR with the named parts lit; the last expression of a cell shows it.
+
+    :param lit: names of parts, out of ``PARTS``.
+    :raises ValueError: a name that no part has.
+    """
+    names = (lit,) if isinstance(lit, str) else tuple(lit)
+    for name in names:
+        if name not in PARTS:
+            raise ValueError(f"no part of the diagram is called {name!r}; there are {', '.join(PARTS)}")
+    return Diagram(names)
+
+
+def _box(part: Part, *, lit: bool) -> str:
+    """A lit part differs in fill, border and weight of its text, not in colour alone."""
+    border = (
+        f'fill="{LIT}" stroke="currentColor" stroke-width="3"'
+        if lit
+        else 'fill="none" stroke="currentColor" stroke-width="1.2" stroke-opacity="0.55"'
+    )
+    text = 'fill="#fff" font-weight="700"' if lit else 'fill-opacity="0.9"'
+    left, top = part.x - part.width // 2, part.y - part.height // 2
+    first = part.y + 4.5 - 8 * (len(part.lines) - 1)
+    lines = [
+        f'<text x="{part.x}" y="{first + 16 * n:g}" {text}>{escape(line)}</text>' for n, line in enumerate(part.lines)
+    ]
+    box = f'<rect x="{left}" y="{top}" width="{part.width}" height="{part.height}" rx="6" {border}/>'
+    return box + "".join(lines)
+
+
+def _arrow(points: tuple[tuple[int, int], ...]) -> str:
+    (x0, y0), (x, y) = points[-2:]
+    across, down = (x > x0) - (x < x0), (y > y0) - (y < y0)
+    tail = f"{x - 6 * across - 4 * down},{y - 6 * down - 4 * across}"
+    other = f"{x - 6 * across + 4 * down},{y - 6 * down + 4 * across}"
+    line = " ".join(f"{px},{py}" for px, py in points)
+    return (
+        f'<polyline points="{line}" fill="none" stroke="currentColor" stroke-opacity="0.7" stroke-width="1.4"/>'
+        f'<polygon points="{x},{y} {tail} {other}" fill-opacity="0.7"/>'
+    )
+
+
+def _label(label: tuple[int, int, str]) -> str:
+    x, y, words = label
+    return f'<text x="{x}" y="{y}" font-size="11" fill-opacity="0.85">{escape(words)}</text>'
+
+
+def _frame() -> str:
+    """The dashed frame around what only training has."""
+    return (
+        '<rect x="122" y="112" width="236" height="113" rx="8" fill="none" stroke="currentColor" '
+        'stroke-opacity="0.45" stroke-dasharray="4 4"/>'
+        '<text x="180" y="129" font-size="11" font-style="italic" fill-opacity="0.85">in training</text>'
+    )

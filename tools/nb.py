@@ -1,0 +1,142 @@
+"""Turn the text of a chapter into its notebook, and keep the two in step.
+
+    python tools/nb.py build [NAME ...]    run book/src/NAME.md, store book/NAME.ipynb with its outputs
+    python tools/nb.py check [NAME ...]    fail where a notebook is not what its text says
+
+Without a name, every chapter. The notebook's bytes depend on the text and on what the code prints,
+nothing else: no time, no path, no random id. A chapter that fails leaves its old notebook as it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import sys
+import time
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).resolve().parent.parent
+BOOK = ROOT / "book"
+METADATA = {
+    "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+def read_text(name: str, book: Path) -> NotebookNode:
+    """The notebook that a chapter's text describes, without outputs."""
+    path = book / "src" / f"{name}.md"
+    if not path.is_file():
+        raise SystemExit(f"{name}: there is no {path}")
+    notebook = jupytext.read(path, fmt="md:myst")
+    notebook.metadata = nbformat.from_dict(METADATA)
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    seen: dict[str, int] = {}
+    for cell in notebook.cells:
+        cell.id = cell_id(cell.source, seen)
+    return notebook
+
+
+def cell_id(source: str, seen: dict[str, int]) -> str:
+    """An id made from the cell's own text: it stays when other cells move."""
+    name = hashlib.sha256(source.encode()).hexdigest()[:8]
+    seen[name] = seen.get(name, 0) + 1
+    return name if seen[name] == 1 else f"{name}-{seen[name]}"
+
+
+def normalise(notebook: NotebookNode) -> None:
+    """Take out of the outputs what differs between two runs of the same code, in place."""
+    for count, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), start=1):
+        cell.execution_count = count
+        cell.metadata.pop("execution", None)
+        cell.outputs = merge_streams(cell.outputs)
+        for output in cell.outputs:
+            if output.output_type == "execute_result":
+                output.execution_count = count
+            if output.output_type == "error":  # the frames hold the paths of this machine
+                output.traceback = [f"{output.ename}: {output.evalue}"]
+
+
+def merge_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
+    """How a kernel cuts its prints into messages is chance: join neighbours of one stream."""
+    merged: list[NotebookNode] = []
+    for output in outputs:
+        last = merged[-1] if merged else None
+        if last and output.output_type == last.output_type == "stream" and output.name == last.name:
+            last.text += output.text
+        else:
+            merged.append(output)
+    return merged
+
+
+def build(name: str, book: Path) -> None:
+    """Run a chapter's text from top to bottom and store it with its outputs."""
+    notebook = read_text(name, book)
+    resources = {"metadata": {"path": str(book)}}
+    NotebookClient(notebook, timeout=300, kernel_name="python3", record_timing=False, resources=resources).execute()
+    normalise(notebook)
+    target = book / f"{name}.ipynb"
+    unfinished = target.with_suffix(".ipynb.tmp")
+    unfinished.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8", newline="\n")
+    unfinished.replace(target)
+
+
+def check(name: str, book: Path) -> str | None:
+    """What is wrong with a chapter's notebook, or None where it is what the text says."""
+    target = book / f"{name}.ipynb"
+    if not target.is_file():
+        return f"{target.name} is missing"
+    stored = nbformat.read(target, as_version=4)
+    for number, (want, have) in enumerate(zip(read_text(name, book).cells, stored.cells, strict=False)):
+        if any(want[key] != have.get(key) for key in ("cell_type", "source", "metadata", "id")):
+            first = want.source.split("\n")[0]
+            return f"cell {number} is not what src/{name}.md says ({first!r})"
+    if len(stored.cells) != len(read_text(name, book).cells):
+        return f"{len(stored.cells)} cells, but src/{name}.md has another number of them"
+    return None
+
+
+def orphans(book: Path) -> list[str]:
+    """Notebooks without a text: they would never be rebuilt."""
+    return sorted(p.stem for p in book.glob("*.ipynb") if not (book / "src" / f"{p.stem}.md").is_file())
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["build", "check"])
+    parser.add_argument("names", nargs="*", metavar="NAME", help="a chapter, such as 01_tour; all by default")
+    parser.add_argument("--book", type=Path, default=BOOK, help="the folder of the book")
+    args = parser.parse_args(argv)
+    # The kernel is a child of this process: it has to find the package, and to draw inline.
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    os.environ.pop("MPLBACKEND", None)
+    names = [Path(n).stem for n in args.names] or sorted(p.stem for p in (args.book / "src").glob("*.md"))
+    faults = 0
+    for name in names:
+        start = time.perf_counter()
+        try:
+            fault = build(name, args.book) if args.what == "build" else check(name, args.book)
+        except CellExecutionError as error:
+            fault = f"a cell failed, the stored notebook is unchanged\n{error}"
+        if fault:
+            faults += 1
+            print(f"{name}: {fault}", file=sys.stderr)
+        elif args.what == "build":
+            print(f"{name}: {time.perf_counter() - start:.1f} s", flush=True)
+    for name in orphans(args.book) if args.what == "check" and not args.names else []:
+        faults += 1
+        print(f"{name}: book/{name}.ipynb has no text in book/src", file=sys.stderr)
+    if faults and args.what == "check":
+        print("mend the text and run: python tools/nb.py build NAME", file=sys.stderr)
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
