@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
-from torchvision.io import ImageReadMode, decode_image
+from torchvision.transforms.v2 import functional as F
 
 from ..nested_tensor import NestedTensor
 
@@ -46,19 +47,19 @@ def find_split(root: str | os.PathLike[str], split: str) -> tuple[Path, Path]:
 
 
 def read_image(path: str | os.PathLike[str]) -> Tensor:
-    """Decode a JPEG, PNG, WebP or GIF file to RGB, (3, H, W) uint8, turned upright as its EXIF data says.
+    """Read a picture file as RGB, (3, H, W) uint8, turned upright as its EXIF data says.
 
     Raises:
-        ValueError: the file cannot be decoded (truncated, empty, or no picture).
-        OSError: the file cannot be read.
+        ValueError: the file is missing, empty, truncated or no picture.
     """
-    data = Path(path).read_bytes()
     try:
-        encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-        image = decode_image(encoded, ImageReadMode.RGB, apply_exif_orientation=True)
-    except (RuntimeError, ValueError) as error:  # torch's own words: a line of text, then perhaps a stack
-        raise ValueError(f"cannot decode {path} ({len(data)} bytes): {str(error).splitlines()[0]}") from error
-    return image[0] if image.ndim == 4 else image  # an animated GIF: its first frame
+        with Image.open(path) as file:
+            ImageOps.exif_transpose(file, in_place=True)
+            # a palette with transparency cannot go to RGB in one step
+            picture = file.convert("RGBA") if file.has_transparency_data else file
+            return F.pil_to_tensor(picture.convert("RGB"))
+    except Exception as error:  # a damaged file can make Pillow raise anything, from OSError to SyntaxError
+        raise ValueError(f"cannot read the picture {path}: {error}") from error
 
 
 class CocoDetection(Dataset[tuple[Tensor, Target]]):
@@ -115,7 +116,7 @@ class CocoDetection(Dataset[tuple[Tensor, Target]]):
         target: Target = {
             "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size),  # type: ignore[call-overload]
             "labels": torch.tensor([a["category_id"] for a in annotations], dtype=torch.int64),
-            "area": torch.tensor([_area(a) for a in annotations], dtype=torch.float32),
+            "area": torch.tensor([a["area"] for a in annotations], dtype=torch.float32),
             "iscrowd": torch.zeros(len(annotations), dtype=torch.int64),
             "image_id": torch.tensor(image_id),
             "orig_size": torch.tensor(size),
@@ -147,7 +148,3 @@ def _clamped_xyxy(boxes: Tensor, size: tuple[int, int]) -> Tensor:
     height, width = size
     boxes = torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1)
     return boxes.clamp(min=torch.zeros(4), max=torch.tensor([width, height, width, height]))
-
-
-def _area(annotation: dict[str, Any]) -> float:
-    return annotation["area"] if "area" in annotation else annotation["bbox"][2] * annotation["bbox"][3]
