@@ -25,6 +25,8 @@ class DETRConfig:
     num_queries: int = 100  # well above the most objects in one picture: COCO has up to 63
     num_classes: int = 91  # highest category id + 1: COCO's ids run from 1 to 90, with holes
     aux_loss: bool = True
+    image_size: int | None = 800  # short side of a picture at prediction, in pixels; None: its own size
+    max_size: int = 1333  # long side at most
 
     def __post_init__(self) -> None:
         names = (*RESNETS, "small")
@@ -66,6 +68,8 @@ _SMALL = DETRConfig(
     pre_norm=True,
     num_queries=25,
     num_classes=14,
+    image_size=None,
+    max_size=136,
 )
 
 CONFIGS: dict[str, DETRConfig] = {

@@ -21,6 +21,7 @@ class DETR(nn.Module):
     def __init__(self, config: DETRConfig) -> None:
         super().__init__()
         self.config = config
+        self.class_names: dict[int, str] = {}  # category id to name, where the training data had them
         d = config.hidden_dim
         features = _backbone(config)
         # A list of two, since the published checkpoints call them backbone.0 and backbone.1.

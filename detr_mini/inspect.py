@@ -1,0 +1,64 @@
+"""Looking inside a trained model: its attention, and the slot each query owns.
+
+Nothing here changes the model or its forward pass: what is wanted is recomputed from the inputs that hooks saw.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from detr_mini.attention import MultiheadAttention
+from detr_mini.data import CocoDetection, collate
+from detr_mini.detr import DETR
+from detr_mini.nested_tensor import NestedTensor
+
+
+@torch.no_grad()
+def attention_maps(model: DETR, samples: NestedTensor | Sequence[Tensor]) -> dict[str, Tensor]:
+    """The attention weights of every layer for one batch.
+
+    Returns:
+        From the name of each attention module, such as ``transformer.decoder.layers.2.multihead_attn``, to its weights
+        ``(B, heads, Lq, Lk)``. Rows sum to 1; padded cells get 0.
+    """
+    maps: dict[str, Tensor] = {}
+
+    def recompute(name: str) -> Callable[..., None]:
+        def hook(module: MultiheadAttention, inputs: tuple[Any, ...]) -> None:
+            query, key, _, *mask = inputs
+            maps[name] = module.weights(query, key, *mask)
+
+        return hook
+
+    attentions = [(n, m) for n, m in model.named_modules() if isinstance(m, MultiheadAttention)]
+    hooks = [module.register_forward_pre_hook(recompute(name)) for name, module in attentions]
+    try:
+        model(samples)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return maps
+
+
+@torch.no_grad()
+def slot_boxes(model: DETR, dataset: CocoDetection, *, batch_size: int = 16) -> Tensor:
+    """Every query's box on every image of a data set, object or not: ``(images, N, 4)`` as cxcywh in [0, 1].
+
+    This is what figure 7 of the DETR paper shows.
+    """
+    device = next(model.parameters()).device
+    batches = DataLoader(dataset, batch_size=batch_size, collate_fn=collate)
+    return torch.cat([model(samples.to(device))["pred_boxes"].cpu() for samples, _ in batches])
+
+
+def explained_variance(values: Tensor) -> float:
+    """How much of the variance of ``values`` ``(images, N)`` is explained by knowing the query, from 0 to 1.
+
+    One minus the variance that is left around each query's own mean, as a share of the variance around the mean of all
+    (eta squared of a one-way analysis of variance). 1: each query always says the same. 0: queries are alike.
+    """
+    left = (values - values.mean(0)).square().mean()
+    return 1 - (left / values.var(correction=0)).item()

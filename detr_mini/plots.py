@@ -1,0 +1,116 @@
+"""Pictures of detections and of slots, in the book's colours."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from detr_mini.notebook import CARD, COLOURS, INK, QUIET
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+SMALL, LARGE = 0.06, 0.20  # shares of the picture: boxes below are "small", above "large" in a slot panel
+
+
+def draw_boxes(ax: "Axes", image: Any, boxes: Tensor, texts: Sequence[str], *, colours: Sequence[str] = ()) -> None:
+    """Draw a picture and boxes on it.
+
+    Args:
+        ax: where to draw; its ticks go.
+        image: PIL image or ``(H, W, 3)`` array.
+        boxes: ``(M, 4)``, xyxy in the image's pixels.
+        texts: one a box; may be empty strings.
+        colours: one a box; the book's colours in turn by default.
+    """
+    from matplotlib.patches import Rectangle
+
+    ax.imshow(image, interpolation="bilinear")
+    ax.set_axis_off()
+    width, height = ax.get_xlim()[1], ax.get_ylim()[0]
+    palette = list(colours) or [list(COLOURS.values())[i % len(COLOURS)] for i in range(len(texts))]
+    for (left, top, right, bottom), text, colour in zip(boxes.tolist(), texts, palette, strict=True):
+        for edge, line in ((CARD, 3.2), (colour, 1.8)):  # a light rim keeps the box visible on any ground
+            ax.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, edgecolor=edge, linewidth=line))
+        if text:
+            ax.annotate(
+                text,
+                (min(max(left, 0), width * 0.86), max(top, height * 0.045)),
+                xytext=(1, 1),
+                textcoords="offset points",
+                va="bottom",
+                fontsize=7.5,
+                color="white",
+                bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.4},
+            )
+
+
+def detection_texts(found: Mapping[str, Tensor], class_names: Mapping[int, str]) -> list[str]:
+    """``dog 0.97`` and the like, one for each detection."""
+    pairs = zip(found["labels"].tolist(), found["scores"].tolist(), strict=True)
+    return [f"{class_names.get(label, label)} {score:.2f}" for label, score in pairs]
+
+
+def save_detections(path: Path, image: Tensor, found: Mapping[str, Tensor], class_names: Mapping[int, str]) -> None:
+    """Write a picture ``(3, H, W)`` uint8 with its detections as a PNG, at least 800 pixels wide."""
+    from matplotlib.figure import Figure
+
+    _, height, width = image.shape
+    figure = Figure(figsize=(8, 8 * height / width), dpi=max(100, width / 8))
+    ax = figure.add_axes((0, 0, 1, 1))
+    draw_boxes(ax, image.permute(1, 2, 0).numpy(), found["boxes"], detection_texts(found, class_names))
+    figure.savefig(path, metadata={"Software": None})
+
+
+def slot_panels(boxes: Tensor, *, queries: Sequence[int] | None = None, columns: int = 5) -> "Figure":
+    """One panel a query: where its box falls on every image, as in figure 7 of the DETR paper.
+
+    A point is the center of a box. Green: small. Vermilion: large and wide. Blue: large and tall. Grey: in between.
+
+    Args:
+        boxes: ``(images, N, 4)`` as cxcywh in [0, 1], from :func:`detr_mini.inspect.slot_boxes`.
+        queries: which to show, in this order; all by default.
+        columns: panels in a row.
+    """
+    import matplotlib.pyplot as plt
+
+    shown = list(range(boxes.shape[1])) if queries is None else list(queries)
+    rows = -(-len(shown) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(1.45 * columns, 1.12 * rows + 0.35), squeeze=False)
+    for ax in axes.flat[len(shown) :]:
+        ax.set_axis_off()
+    for query, ax in zip(shown, axes.flat, strict=False):
+        for kind, colour, size in slot_kinds(boxes[:, query]):
+            ax.scatter(*kind[:, :2].T, s=size, c=colour, alpha=0.55, linewidths=0)
+        ax.set(xlim=(0, 1), ylim=(1, 0), xticks=[], yticks=[])
+        ax.set_title(f"{query}", fontsize=7.5, fontweight="normal", pad=2)
+        for spine in ax.spines.values():
+            spine.set(visible=True, color=QUIET, linewidth=0.6)
+    _slot_legend(figure)
+    return figure
+
+
+def slot_kinds(boxes: Tensor) -> list[tuple[Tensor, str, float]]:
+    """Split boxes ``(M, 4)`` by size and shape; each kind with its colour and point size, largest kind drawn first."""
+    width, height = boxes[:, 2], boxes[:, 3]
+    area = width * height
+    large, small = area >= LARGE, area < SMALL
+    return [
+        (boxes[~large & ~small], QUIET, 2.5),
+        (boxes[large & (width >= height)], COLOURS["vermilion"], 7.0),
+        (boxes[large & (width < height)], COLOURS["blue"], 7.0),
+        (boxes[small], COLOURS["green"], 2.5),
+    ]
+
+
+def _slot_legend(figure: "Figure") -> None:
+    from matplotlib.lines import Line2D
+
+    kinds = (("small", "green"), ("medium", None), ("large, wide", "vermilion"), ("large, tall", "blue"))
+    handles = [
+        Line2D([], [], marker="o", linestyle="", markersize=5, color=COLOURS[c] if c else QUIET, label=label)
+        for label, c in kinds
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8, labelcolor=INK)
