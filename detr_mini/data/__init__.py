@@ -2,6 +2,7 @@
 
 from .check import DataError, Fault, check_data, require_sound
 from .coco import CocoDetection, Target, collate, find_split, read_image
+from .tiny_town import CATEGORIES, NUM_CLASSES, Scene, SceneObject, draw_scene, make_data
 from .transforms import (
     PAPER_SIZES,
     NormalizeBoxes,
@@ -12,18 +13,24 @@ from .transforms import (
 )
 
 __all__ = [
+    "CATEGORIES",
+    "NUM_CLASSES",
     "PAPER_SIZES",
     "CocoDetection",
     "DataError",
     "Fault",
     "NormalizeBoxes",
     "RandomSizeCrop",
+    "Scene",
+    "SceneObject",
     "Target",
     "check_data",
     "collate",
     "denormalise",
+    "draw_scene",
     "eval_transforms",
     "find_split",
+    "make_data",
     "read_image",
     "require_sound",
     "train_transforms",

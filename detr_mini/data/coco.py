@@ -6,6 +6,7 @@ Book: the chapter on data preparation.
 import contextlib
 import io
 import os
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -127,7 +128,9 @@ class CocoDetection(Dataset[tuple[Tensor, Target]]):
         return target
 
     def _masks(self, annotations: Sequence[dict[str, Any]], size: tuple[int, int]) -> Tensor:
-        masks = [torch.from_numpy(self.coco.annToMask(a)).bool() for a in annotations]
+        with warnings.catch_warnings():  # pycocotools has not caught up with NumPy 2
+            warnings.simplefilter("ignore", DeprecationWarning)
+            masks = [torch.from_numpy(self.coco.annToMask(a)).bool() for a in annotations]
         return tv_tensors.Mask(torch.stack(masks) if masks else torch.zeros(0, *size, dtype=torch.bool))
 
 
