@@ -73,7 +73,7 @@ GOLDEN = Mood(
     light=(255, 248, 232),
 )
 DUSK = Mood(
-    sky=((56, 78, 144), (112, 138, 192), (214, 190, 208)),
+    sky=((84, 108, 176), (142, 164, 210), (236, 206, 210)),
     sun=(255, 250, 226),
     cloud=(188, 190, 222),
     hills=((112, 128, 172), (94, 136, 128)),
@@ -105,22 +105,34 @@ class Patch:
     bottom: float
     left: tuple[float, float]  # x at the top and at the bottom
     right: tuple[float, float]
+    bend: float = 0.0  # how far both sides swerve on the way, in pixels
 
     def span(self, y: float) -> tuple[float, float]:
-        """Where the patch begins and ends at height y, which may lie a little below it."""
+        """Where the patch begins and ends at height y."""
         t = (y - self.top) / (self.bottom - self.top)
-        return self.left[0] + t * (self.left[1] - self.left[0]), self.right[0] + t * (self.right[1] - self.right[0])
+        swerve = self.bend * 4 * t * (1 - t) * (1 - t)  # strongest in the distance, as perspective has it
+        return (
+            self.left[0] + t * (self.left[1] - self.left[0]) + swerve,
+            self.right[0] + t * (self.right[1] - self.right[0]) + swerve,
+        )
 
     @property
-    def corners(self) -> tuple[Point, ...]:
-        """The outline, from the top left, clockwise."""
-        (a, b), (c, d) = self.left, self.right
-        return (a, self.top), (c, self.top), (d, self.bottom), (b, self.bottom)
+    def crosses(self) -> bool:
+        """Whether it runs across the whole picture."""
+        return self.left == (-1.0, -1.0)
+
+    def outline(self, inset: float = 0.0) -> list[Point]:
+        """The corners, clockwise from the top left; `inset` leaves off that share of the width on either side."""
+        steps = 12 if self.bend else 1
+        heights = [self.top + (self.bottom - self.top) * i / steps for i in range(steps + 1)]
+        spans = [(y, *self.span(y)) for y in heights]
+        right = [(r - inset * (r - l), y) for y, l, r in spans]
+        return [(l + inset * (r - l), y) for y, l, r in reversed(spans)] + right
 
 
 @dataclass(frozen=True)
 class Ground:
-    """The lie of the land. `lanes` holds what drives: (towards the viewer or not, or crossing; x or y; metres)."""
+    """The lie of the land: patches in the order in which they are drawn, and the camera."""
 
     name: str
     width: int
@@ -128,7 +140,6 @@ class Ground:
     horizon: float
     eye: float
     patches: tuple[Patch, ...]
-    vanishing: float = 0.0  # x of the vanishing point of an avenue
 
     def metre(self, y: float) -> float:
         """Pixels per metre for what stands at height y."""
@@ -171,41 +182,41 @@ def lay_ground(rng: random.Random, width: int, height: int) -> Ground:
         )
     if name == "green":
         return Ground(name, width, height, horizon, eye, (grass,))
-    half = (3.6 if name == "avenue" else 5.0) * deep / eye
-    if name == "avenue":
-        side = Patch(ROAD, horizon, height + 1.0, (vanishing, vanishing - half), (vanishing, vanishing + half))
-        return Ground(name, width, height, horizon, eye, (grass, side), vanishing)
-    lean = pick(rng, (-1, 1)) * width * 0.12
-    river = Patch(
-        WATER,
-        horizon + 1.0,
+    half = (3.6 if name == "avenue" else 4.2) * deep / eye
+    bend = pick(rng, (0.0, -0.2, 0.2) if name == "avenue" else (-0.42, 0.42)) * width
+    wide = 0.5 if name == "avenue" else width * 0.06
+    way = Patch(
+        ROAD if name == "avenue" else WATER,
+        horizon + (0.0 if name == "avenue" else 1.0),
         height + 1.0,
-        (vanishing - width * 0.05, vanishing + lean - half * 0.8),
-        (vanishing + width * 0.09, vanishing + lean + half * 0.8),
+        (vanishing - wide, vanishing - half),
+        (vanishing + wide, vanishing + half),
+        bend,
     )
-    return Ground(name, width, height, horizon, eye, (grass, river), vanishing)
+    return Ground(name, width, height, horizon, eye, (grass, way))
 
 
 def paint_scenery(canvas: Canvas, ground: Ground, mood: Mood, rng: random.Random) -> None:
     """Paints sky, hills and ground, labelling every pixel with the id of its stuff."""
     w, h = float(ground.width), ground.horizon
     canvas.gradient(((-1, -1), (w + 1, -1), (w + 1, h + 2), (-1, h + 2)), mood.sky, SKY)
-    _sun_and_clouds(canvas, ground, mood, rng)
+    sun = w * rng.uniform(0.12, 0.88)
+    _sun_and_clouds(canvas, ground, mood, sun, rng)
     _hills(canvas, ground, mood, rng)
     colours = {GRASS: mood.grass, ROAD: mood.road, WATER: mood.water}
     for patch in ground.patches:
-        canvas.gradient(patch.corners, colours[patch.kind], patch.kind)
+        canvas.gradient(patch.outline(), colours[patch.kind], patch.kind)
         if patch.kind == WATER:
-            _water(canvas, ground, patch, mood, rng)
+            _water(canvas, ground, patch, mood, sun, rng)
         elif patch.kind == ROAD:
-            _road(canvas, ground, patch, mood)
+            _road(canvas, ground, patch, mood, rng)
         else:
-            _meadow(canvas, ground, patch, mood, rng)
+            _meadow(canvas, ground, mood, rng)
 
 
-def _sun_and_clouds(canvas: Canvas, ground: Ground, mood: Mood, rng: random.Random) -> None:
+def _sun_and_clouds(canvas: Canvas, ground: Ground, mood: Mood, x: float, rng: random.Random) -> None:
     w, h = ground.width, ground.horizon
-    x, y = w * rng.uniform(0.12, 0.88), h * rng.uniform(0.25, 0.85)
+    y = h * rng.uniform(0.25, 0.85)
     if mood.sun != mood.sky[-1]:
         _glow(canvas, x, y, h * 0.75, mood.sun)
         canvas.ellipse(x, y, h * 0.12, h * 0.12, lighter(mood.sun, 0.3))
@@ -231,7 +242,7 @@ def _sun_and_clouds(canvas: Canvas, ground: Ground, mood: Mood, rng: random.Rand
 
 
 _SQUARES = np.add.outer(np.arange(-24, 25) ** 2, np.arange(-24, 25) ** 2)
-_HALO = Image.fromarray(np.clip(150 * (576 - _SQUARES) // 576, 0, 255).astype(np.uint8))
+_HALO = Image.fromarray((190 * np.clip(576 - _SQUARES, 0, 576) ** 2 // 576**2).astype(np.uint8))
 
 
 def _glow(canvas: Canvas, x: float, y: float, r: float, colour: Colour) -> None:
@@ -253,82 +264,88 @@ def _hills(canvas: Canvas, ground: Ground, mood: Mood, rng: random.Random) -> No
         canvas.gradient(outline, (colour, lighter(colour, 0.22)), GRASS)
 
 
-def _meadow(canvas: Canvas, ground: Ground, patch: Patch, mood: Mood, rng: random.Random) -> None:
+def _meadow(canvas: Canvas, ground: Ground, mood: Mood, rng: random.Random) -> None:
+    """Broad swathes of lighter grass, tufts and a few flowers, all as large as their distance asks."""
     far, near = mood.grass
-    for _ in range(5):  # broad swathes of lighter grass
-        y = ground.horizon + (ground.height - ground.horizon) * rng.random()
-        canvas.ellipse(
-            ground.width * rng.random(), y, ground.width * rng.uniform(0.15, 0.4), 2.2 * ground.metre(y) * 0.3,
-            lighter(mix(far, near, (y - ground.horizon) / (ground.height - ground.horizon)), 0.1),
-        )  # fmt: skip
-    for _ in range(26):  # tufts
+    deep = ground.height - ground.horizon
+    for _ in range(5):
         t = rng.random()
-        y = ground.horizon + (ground.height - ground.horizon) * (0.12 + 0.88 * t)
-        x, m = ground.width * rng.random(), ground.metre(y) * 0.16
-        colour = mix(far, near, 0.12 + 0.88 * t)
+        x, y = ground.width * rng.random(), ground.horizon + deep * t
+        canvas.ellipse(x, y, ground.width * rng.uniform(0.15, 0.4), 0.1 * deep * t, lighter(mix(far, near, t), 0.1))
+    for _ in range(24):
+        t = rng.uniform(0.12, 1.0)
+        x, y, m = ground.width * rng.random(), ground.horizon + deep * t, deep * t * 0.05
+        colour = mix(far, near, t)
         colour = darker(colour, 0.13) if rng.random() < 0.6 else lighter(colour, 0.25)
         for dx in (-0.8, 0.0, 0.8):
-            canvas.ink.polygon(
-                canvas.place(
-                    [(x + dx * m * 0.4 - m * 0.15, y), (x + dx * m, y - m * 1.5), (x + dx * m * 0.4 + m * 0.15, y)]
-                ),
-                colour,
-            )
+            root = x + dx * m * 0.4
+            canvas.polygon(((root - m * 0.15, y), (x + dx * m, y - m * 1.5), (root + m * 0.15, y)), colour)
+    for _ in range(pick(rng, (0, 3, 5))):
+        t = rng.uniform(0.3, 1.0)
+        x, y, m = ground.width * rng.random(), ground.horizon + deep * t, deep * t * 0.013
+        petal = mix(pick(rng, FLOWERS), near, 0.2)
+        for dx, dy in ((0.0, 0.0), (4.0, 1.0), (-3.0, 2.0), (2.0, -2.0)):
+            canvas.ellipse(x + dx * m, y + dy * m, m, m * 0.8, petal)
 
 
-def _road(canvas: Canvas, ground: Ground, patch: Patch, mood: Mood) -> None:
+FLOWERS: tuple[Colour, ...] = ((255, 255, 246), (255, 232, 120), (255, 190, 206))
+
+
+def _road(canvas: Canvas, ground: Ground, road: Patch, mood: Mood, rng: random.Random) -> None:
     kerb, paint = lighter(mood.road[0], 0.55), lighter(mood.road[0], 0.75)
-    if patch.left[0] < 0:  # across the picture
-        edge = (patch.bottom - patch.top) * 0.07
-        for top in (patch.top, patch.bottom - edge * 1.4):
-            canvas.polygon(((-1, top), (ground.width + 1, top), (ground.width + 1, top + edge), (-1, top + edge)), kerb)
-        y = (patch.top + patch.bottom) / 2
-        step = ground.metre(y) * 2.4
-        for i in range(int(ground.width / step) + 1):
-            x = i * step
-            canvas.polygon(
-                ((x, y), (x + step * 0.5, y), (x + step * 0.48, y + edge), (x - step * 0.02, y + edge)), paint
-            )
+    if road.crosses:
+        _street_marks(canvas, ground, road, kerb, paint, zebra=rng.random() < 0.35)
         return
-    v, h, foot = ground.vanishing, ground.horizon, patch.bottom - ground.horizon
-    for side in (patch.left[1] - v, patch.right[1] - v):
-        canvas.polygon(((v, h), (v + side * 0.95, h + foot), (v + side, h + foot)), kerb)
-    depth = 1.0
+    canvas.polygon(road.outline(), kerb)
+    canvas.gradient(road.outline(inset=0.03), mood.road, ROAD)
+    foot, depth = road.bottom - ground.horizon, 1.0
     while depth > 0.04:  # dashes of equal length on the ground: their depths run in equal steps of 1 / depth
-        near, far = h + foot * depth, h + foot / (1 / depth + 0.28)
-        half = 0.09 * ground.metre(near), 0.09 * ground.metre(far)
-        canvas.polygon(((v - half[0], near), (v - half[1], far), (v + half[1], far), (v + half[0], near)), paint)
+        near, far = ground.horizon + foot * depth, ground.horizon + foot / (1 / depth + 0.28)
+        (nl, nr), (fl, fr) = road.span(near), road.span(far)
+        n, f, nw, fw = (nl + nr) / 2, (fl + fr) / 2, (nr - nl) * 0.012, (fr - fl) * 0.012
+        canvas.polygon(((n - nw, near), (f - fw, far), (f + fw, far), (n + nw, near)), paint)
         depth = 1 / (1 / depth + 0.6)
 
 
-def _water(canvas: Canvas, ground: Ground, patch: Patch, mood: Mood, rng: random.Random) -> None:
-    far, near = mood.water
-    for _ in range(34):
-        t = rng.random() ** 1.5
-        y = patch.top + (patch.bottom - patch.top) * (0.04 + 0.92 * t)
-        left, right = patch.span(y)
-        long, thick = (right - left) * rng.uniform(0.03, 0.1), 0.25 + 0.55 * t
-        x = left + long + (right - left - 2 * long) * rng.random()
-        colour = mix(far, near, t)
-        colour = lighter(colour, 0.4) if rng.random() < 0.6 else darker(colour, 0.16)
-        canvas.ellipse(x, y, long, thick, colour)
-    foam = lighter(far, 0.7)
-    if patch.left[0] < 0:
-        canvas.polygon(
-            [
-                (-1, patch.bottom - 1.1),
-                (ground.width + 1, patch.bottom - 1.1),
-                (ground.width + 1, patch.bottom),
-                (-1, patch.bottom),
-            ],
-            foam,
-        )
+def _street_marks(canvas: Canvas, ground: Ground, road: Patch, kerb: Colour, paint: Colour, zebra: bool) -> None:
+    edge, w = (road.bottom - road.top) * 0.07, ground.width + 1.0
+    for top in (road.top, road.bottom - edge * 1.4):
+        canvas.polygon(((-1, top), (w, top), (w, top + edge), (-1, top + edge)), kerb)
+    y, middle = (road.top + road.bottom) / 2, ground.width / 2
+    step = ground.metre(y) * 2.4
+    for x in (i * step for i in range(int(w / step) + 1)):
+        canvas.polygon(((x, y), (x + step * 0.5, y), (x + step * 0.48, y + edge), (x - step * 0.02, y + edge)), paint)
+    if not zebra:
         return
-    for (x0, x1), inward in ((patch.left, 1), (patch.right, -1)):
-        canvas.polygon(
-            ((x0, patch.top), (x1, patch.bottom), (x1 + 1.8 * inward, patch.bottom), (x0 + 0.2 * inward, patch.top)),
-            foam,
-        )
+    top, bottom = road.top + 2 * edge, road.bottom - 2.4 * edge
+    converge = ground.metre(top) / ground.metre(bottom)
+    for i in range(5):
+        x = middle + step * (0.3 * i - 1.8)
+        bar = [(x, bottom), (x + step * 0.16, bottom)]
+        far = [(middle + (bx - middle) * converge, top) for bx, _ in reversed(bar)]
+        canvas.polygon(bar + far, paint)
+
+
+def _water(canvas: Canvas, ground: Ground, water: Patch, mood: Mood, sun: float, rng: random.Random) -> None:
+    """Foam along the banks, ripples, and the path of light under the sun."""
+    foam = lighter(mood.water[0], 0.7)
+    if water.crosses:
+        w, y = ground.width + 1.0, water.bottom
+        canvas.polygon(((-1, y - 1.1), (w, y - 1.1), (w, y), (-1, y)), foam)
+    else:
+        canvas.polygon(water.outline(), foam)
+        canvas.gradient(water.outline(inset=0.02), mood.water, WATER)
+    for i in range(40):
+        t = rng.random() * rng.random()
+        y = water.top + (water.bottom - water.top) * (0.04 + 0.92 * t)
+        left, right = water.span(y)
+        long, thick = (right - left) * rng.uniform(0.03, 0.09), 0.25 + 0.5 * t
+        x = left + 1.3 * long + (right - left - 2.6 * long) * rng.random()
+        colour = mix(*mood.water, t)
+        colour = lighter(colour, 0.4) if rng.random() < 0.6 else darker(colour, 0.14)
+        if i % 3 == 0 and water.crosses and mood.sun != mood.sky[-1]:
+            x, long, colour = sun + (x - sun) * 0.09, long * 0.7, mix(colour, mood.sun, 0.75)
+        canvas.ellipse(x, y, long, thick, colour)
 
 
 def grain(image: np.ndarray, rng: random.Random) -> np.ndarray:

@@ -7,6 +7,7 @@ so that masks are exact. Only integers reach the rasteriser, which keeps the pix
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -75,6 +76,20 @@ def smooth(*points: Point, times: int = 2) -> tuple[Point, ...]:
     return points
 
 
+@lru_cache(maxsize=512)
+def rounded(radius: float, *points: Point) -> tuple[Point, ...]:
+    """Rounds the corners of a closed polygon from `radius` before each to `radius` behind it, sides staying straight."""
+    cut: list[Point] = []
+    for before, (x, y), after in zip(points[-1:] + points[:-1], points, points[1:] + points[:1], strict=True):
+        ends = []
+        for ox, oy in (before, after):
+            share = min(0.5, radius / math.sqrt((ox - x) ** 2 + (oy - y) ** 2))
+            ends.append((x + share * (ox - x), y + share * (oy - y)))
+        (ax, ay), (bx, by) = ends
+        cut += [(ax, ay), (0.25 * ax + 0.5 * x + 0.25 * bx, 0.25 * ay + 0.5 * y + 0.25 * by), (bx, by)]
+    return tuple(cut)
+
+
 def poly(colour: Colour, *points: Point) -> Shape:
     """A polygon that is part of the silhouette."""
     return Shape(points, colour)
@@ -83,6 +98,11 @@ def poly(colour: Colour, *points: Point) -> Shape:
 def soft(colour: Colour, *points: Point) -> Shape:
     """A polygon with rounded corners that is part of the silhouette."""
     return Shape(smooth(*points), colour)
+
+
+def round_poly(colour: Colour, *points: Point, radius: float = 0.1) -> Shape:
+    """A polygon with straight sides and round corners that is part of the silhouette."""
+    return Shape(rounded(radius, *points), colour)
 
 
 def mark(colour: Colour, *points: Point) -> Shape:
@@ -213,16 +233,19 @@ def person(rng: random.Random) -> Sprite:
         poly(darker(shirt), (0.12, 0.79), (0.19, 0.74), (0.24 + stride / 2, 0.46), (0.17 + stride / 2, 0.45)),
         oval(skin, -0.205 - stride / 2, 0.44, 0.04, 0.04),
         oval(skin, 0.205 + stride / 2, 0.44, 0.04, 0.04),
-        soft(shirt, (-0.16, 0.42), (-0.18, 0.82), (0.18, 0.82), (0.16, 0.42)),
+        round_poly(shirt, (-0.15, 0.42), (-0.165, 0.81), (0.165, 0.81), (0.15, 0.42), radius=0.07),
     ]
     if skirt:
         shapes.append(poly(shirt, (-0.11, 0.6), (-0.2, 0.27), (0.2, 0.27), (0.11, 0.6)))
     shapes += [
         mark(lighter(shirt, 0.25), (-0.12, 0.46), (-0.13, 0.74), (-0.07, 0.77), (-0.06, 0.46)),
         oval(hair, 0.0, 0.895, 0.125, 0.115),
-        oval(skin, 0.0, 0.87, 0.105, 0.095, solid=False),
-        oval(OUTLINE, -0.04, 0.88, 0.014, 0.016, solid=False),
-        oval(OUTLINE, 0.04, 0.88, 0.014, 0.016, solid=False),
+        oval(skin, 0.0, 0.86, 0.105, 0.09, solid=False),
+        mark(darker(skin, 0.12), (-0.04, 0.785), (-0.05, 0.75), (0.05, 0.75), (0.04, 0.785)),
+        mark(hair, (-0.1, 0.9), (-0.09, 0.98), (0.09, 0.98), (0.1, 0.9), (0.02, 0.93)),
+        oval(OUTLINE, -0.04, 0.865, 0.014, 0.018, solid=False),
+        oval(OUTLINE, 0.04, 0.865, 0.014, 0.018, solid=False),
+        mark((188, 70, 72), (-0.03, 0.822), (0.0, 0.808), (0.03, 0.822), (0.0, 0.818)),
     ]
     if hat:
         brim = pick(rng, CLOTHES)
@@ -251,8 +274,8 @@ def car_side(rng: random.Random) -> Sprite:
     back = (-1.22, 1.0) if estate else (-0.62, 1.0)
     rear = (-1.34, 0.62) if estate else (-1.0, 0.64)
     shapes = [
-        soft(paint, rear, back, (0.38, 1.0), (0.86, 0.6), (0.7, 0.45), (-1.2, 0.45)),
-        soft(paint, (-1.4, 0.16), (-1.4, 0.68), (0.4, 0.7), (1.3, 0.62), (1.42, 0.5), (1.4, 0.16)),
+        round_poly(paint, rear, back, (0.38, 1.0), (0.86, 0.6), (0.7, 0.45), (-1.2, 0.45), radius=0.18),
+        round_poly(paint, (-1.4, 0.16), (-1.4, 0.68), (0.4, 0.7), (1.3, 0.62), (1.42, 0.5), (1.4, 0.16)),
         mark(lighter(paint), (-1.28, 0.56), (-1.22, 0.62), (0.7, 0.64), (1.24, 0.55), (1.1, 0.54)),
         mark(darker(paint), (-1.34, 0.2), (-1.34, 0.3), (1.36, 0.3), (1.34, 0.2)),
         mark(GLASS, (0.02, 0.66), (0.02, 0.92), (0.32, 0.92), (0.62, 0.66)),
@@ -276,7 +299,7 @@ def car_end(rng: random.Random, coming: bool) -> Sprite:
         box(TYRE, -0.56, 0.0, -0.34, 0.3, solid=True),
         box(TYRE, 0.34, 0.0, 0.56, 0.3, solid=True),
         soft(paint, (-0.5, 0.5), (-0.38, 1.02), (0.38, 1.02), (0.5, 0.5)),
-        soft(paint, (-0.66, 0.1), (-0.66, 0.66), (0.66, 0.66), (0.66, 0.1)),
+        round_poly(paint, (-0.66, 0.1), (-0.66, 0.66), (0.66, 0.66), (0.66, 0.1)),
         mark(GLASS, (-0.42, 0.6), (-0.33, 0.9), (0.33, 0.9), (0.42, 0.6)),
         mark(SHEEN, (-0.3, 0.6), (-0.14, 0.9), (-0.02, 0.9), (-0.18, 0.6)),
         mark(lighter(paint), (-0.52, 0.54), (-0.48, 0.58), (0.48, 0.58), (0.52, 0.54)),
@@ -295,7 +318,7 @@ def bus_side(rng: random.Random) -> Sprite:
     paint = pick(rng, BUS_PAINT)
     band = pick(rng, ((196, 58, 40), (36, 84, 120), (255, 250, 232)))
     shapes = [
-        soft(paint, (-1.22, 0.1), (-1.22, 1.03), (1.2, 1.03), (1.22, 0.6), (1.24, 0.1)),
+        round_poly(paint, (-1.22, 0.1), (-1.22, 1.03), (1.2, 1.03), (1.22, 0.6), (1.24, 0.1)),
         mark(lighter(paint, 0.5), (-1.06, 0.93), (-1.04, 0.98), (1.02, 0.98), (1.04, 0.93)),
         box(band, -1.2, 0.34, 1.2, 0.44),
         box(darker(paint), -1.18, 0.14, 1.18, 0.22),
@@ -325,7 +348,7 @@ def bus_end(rng: random.Random, coming: bool) -> Sprite:
     shapes = [
         box(TYRE, -0.38, 0.0, -0.2, 0.2, solid=True),
         box(TYRE, 0.2, 0.0, 0.38, 0.2, solid=True),
-        soft(paint, (-0.46, 0.06), (-0.46, 1.04), (0.46, 1.04), (0.46, 0.06)),
+        round_poly(paint, (-0.46, 0.06), (-0.46, 1.04), (0.46, 1.04), (0.46, 0.06)),
         box(band, -0.43, 0.32, 0.43, 0.4),
         box(darker(paint), -0.42, 0.11, 0.42, 0.17),
         box(GLASS, -0.36, 0.45, 0.36, 0.8),
@@ -485,7 +508,7 @@ def tree(rng: random.Random) -> Sprite:
     if kind < 0.3:
         return _fir(rng)
     leaf = pick(rng, LEAVES) if kind < 0.85 else pick(rng, ((232, 128, 160), (214, 96, 36)))
-    return _round_tree(leaf, lighter(leaf, 0.22), apples=kind > 0.75 and kind < 0.85)
+    return _round_tree(leaf, lighter(leaf, 0.11), apples=kind > 0.75 and kind < 0.85)
 
 
 def _round_tree(leaf: Colour, light: Colour, apples: bool) -> Sprite:
@@ -501,9 +524,10 @@ def _round_tree(leaf: Colour, light: Colour, apples: bool) -> Sprite:
         oval(leaf, 0.0, 0.84, 0.18, 0.15),
         oval(darker(leaf, 0.3), 0.12, 0.43, 0.22, 0.1, solid=False),
         oval(leaf, 0.06, 0.53, 0.24, 0.12, solid=False),
-        oval(light, -0.16, 0.78, 0.14, 0.12, solid=False),
-        oval(light, -0.26, 0.56, 0.1, 0.08, solid=False),
-        oval(light, 0.1, 0.64, 0.09, 0.06, solid=False),
+        oval(light, -0.15, 0.77, 0.17, 0.15, solid=False),
+        oval(light, -0.25, 0.55, 0.13, 0.11, solid=False),
+        oval(light, 0.0, 0.86, 0.14, 0.1, solid=False),
+        oval(lighter(light, 0.14), -0.18, 0.8, 0.09, 0.08, solid=False),
     ]
     if apples:
         shapes += [

@@ -112,17 +112,17 @@ class Thing:
         return left, min(y - abs(s) for _, y, s in self.feet), right, max(y for _, y, _ in self.feet)
 
 
-METRES = {PERSON: 1.75, CAR: 1.55, BUS: 2.9, BOAT: 5.0, DOG: 1.05, BALL: 0.95, TREE: 5.2, HOUSE: 5.2}
+METRES = {PERSON: 1.75, CAR: 1.55, BUS: 2.9, BOAT: 5.0, DOG: 1.05, BALL: 0.85, TREE: 5.2, HOUSE: 5.2}
 HALF = {PERSON: 0.24, BOAT: 0.5, BIRD: 0.9, DOG: 0.92, BALL: 0.5, BALLOON: 0.4, TREE: 0.42, HOUSE: 0.62}
 HALF_VIEW = {(CAR, "side"): 1.4, (CAR, "end"): 0.66, (BUS, "side"): 1.23, (BUS, "end"): 0.46}
 SMALLEST, LARGEST = 0.0042, 0.33  # share of the picture that a box may take
 WEIGHTS: dict[str, dict[int, float]] = {
-    "street": {PERSON: 4, CAR: 3, BUS: 3, BIRD: 1.5, DOG: 2.5, BALL: 2.5, BALLOON: 1.2, TREE: 1.2, HOUSE: 1.5},
-    "avenue": {PERSON: 4, CAR: 3, BUS: 3, BIRD: 1.5, DOG: 2, BALL: 2, BALLOON: 1.2, TREE: 1.5, HOUSE: 1.5},
-    "green": {PERSON: 4, BIRD: 1.5, DOG: 2.5, BALL: 2.5, BALLOON: 2, TREE: 2, HOUSE: 2},
-    "lake": {PERSON: 2.5, BOAT: 5, BIRD: 1.5, DOG: 1.5, BALL: 1.5, BALLOON: 1.5, TREE: 0.7},
-    "river": {PERSON: 2.5, BOAT: 5, BIRD: 1.5, DOG: 1.5, BALL: 1.5, BALLOON: 1, TREE: 1.2, HOUSE: 1.2},
-    "shore": {PERSON: 2, CAR: 3, BUS: 3, BOAT: 5, BIRD: 1.5, DOG: 1.5, BALL: 1.5, BALLOON: 1},
+    "street": {PERSON: 4, CAR: 3, BUS: 4, BIRD: 1.5, DOG: 2, BALL: 2, BALLOON: 1.5, TREE: 3, HOUSE: 3},
+    "avenue": {PERSON: 4, CAR: 3.5, BUS: 4, BIRD: 1.5, DOG: 1.5, BALL: 1.5, BALLOON: 1.5, TREE: 3.5, HOUSE: 3},
+    "green": {PERSON: 4, BIRD: 1.5, DOG: 2, BALL: 2, BALLOON: 2, TREE: 4, HOUSE: 4},
+    "lake": {PERSON: 2.5, BOAT: 4, BIRD: 1.5, DOG: 1.5, BALL: 1.5, BALLOON: 1.5, TREE: 1.5},
+    "river": {PERSON: 2.5, BOAT: 4, BIRD: 1.5, DOG: 1.5, BALL: 1.5, BALLOON: 1.2, TREE: 3, HOUSE: 3},
+    "shore": {PERSON: 2, CAR: 3, BUS: 4, BOAT: 4, BIRD: 1.2, DOG: 1, BALL: 1, BALLOON: 1.2},
 }
 
 
@@ -132,10 +132,9 @@ def _log_uniform(rng: random.Random, low: float, high: float) -> float:
 
 
 def _fly(rng: random.Random, category: int, ground: Ground) -> Thing:
-    tallest = ground.height * (0.2 if category == BIRD else 0.62)
-    size = _log_uniform(rng, ground.height * (0.075 if category == BIRD else 0.12), tallest)
-    low = min(ground.horizon * 0.95, ground.height)
-    x, y = ground.width * rng.uniform(0.03, 0.97), rng.uniform(size * 0.9, max(low, size))
+    small, large = (0.2, 0.42) if category == BIRD else (0.33, 1.02)
+    size = _log_uniform(rng, ground.horizon * small, ground.horizon * large)
+    x, y = ground.width * rng.uniform(0.03, 0.97), rng.uniform(size * 0.94, max(ground.horizon * 0.96, size))
     return Thing(category, rng.getrandbits(32), ((x, y, size * pick(rng, (-1, 1))),), HALF[category])
 
 
@@ -150,7 +149,8 @@ def _drive(rng: random.Random, category: int, ground: Ground) -> Thing:
     coming = rng.random() < 0.5
     deep = ground.height - ground.horizon
     y = ground.horizon + _log_uniform(rng, deep * 0.14, deep * 0.92)
-    x = ground.vanishing + ground.metre(y) * (-1.75 if coming else 1.75)
+    left, right = road.span(y)
+    x = left + (right - left) * (0.26 if coming else 0.74)
     foot = (x, y, METRES[category] * ground.metre(y))
     return Thing(category, rng.getrandbits(32), (foot,), HALF_VIEW[category, "end"], "front" if coming else "back")
 
@@ -158,6 +158,8 @@ def _drive(rng: random.Random, category: int, ground: Ground) -> Thing:
 def _stand(rng: random.Random, category: int, ground: Ground) -> Thing | None:
     """Something that stands on the grass, or floats, with its whole foot on the right kind of ground."""
     wanted = WATER if category == BOAT else GRASS
+    if category == PERSON and ROAD in {patch.kind for patch in ground.patches} and rng.random() < 0.15:
+        wanted = ROAD
     deep = ground.height - ground.horizon
     low, high = {HOUSE: (0.12, 0.5), TREE: (0.1, 0.8), BOAT: (0.06, 0.7)}.get(category, (0.2, 1.03))
     y = ground.horizon + _log_uniform(rng, deep * low, deep * high)
@@ -168,8 +170,6 @@ def _stand(rng: random.Random, category: int, ground: Ground) -> Thing | None:
     for foot in (x - reach, x, x + reach):
         if 0 <= foot <= ground.width and ground.kind_at(foot, inside) != wanted:
             return None
-    if ground.kind_at(x, y - 0.06 * size) == SKY:
-        return None
     size *= pick(rng, (-1, 1)) if category in (DOG, BOAT, BALL) else 1
     return Thing(category, rng.getrandbits(32), ((x, y, size),), HALF[category])
 
@@ -211,9 +211,9 @@ def _how_many(rng: random.Random) -> int:
     lot = rng.random()
     if lot < 0.04:
         return 0
-    if lot < 0.14:
+    if lot < 0.13:
         return 8 + int(rng.random() * 7)
-    return pick(rng, (1, 2, 3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 7))
+    return pick(rng, (2, 3, 3, 4, 4, 4, 5, 5, 5, 6, 6, 7))
 
 
 def _place(rng: random.Random, ground: Ground) -> list[Thing]:
@@ -223,7 +223,7 @@ def _place(rng: random.Random, ground: Ground) -> list[Thing]:
         things.append(crowd)
     for _ in range(wanted):
         category = _draw_category(rng, weights)
-        for _ in range(12):
+        for _ in range(20):
             maker = _fly if category in (BIRD, BALLOON) else _drive if category in (CAR, BUS) else _stand
             thing = maker(rng, category, ground)
             if thing and _fits(thing, things, ground, 0.05 if rng.random() < 0.6 else 0.34):
