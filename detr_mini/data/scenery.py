@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from detr_mini.data.sprites import Canvas, Colour, Point, darker, lighter, mix, pick, smooth
+from detr_mini.data.sprites import Canvas, Colour, Point, chaikin, darker, lighter, mix, pick
 
 SKY, GRASS, ROAD, WATER = 1, 2, 3, 4  # segment ids of the four kinds of stuff
 
@@ -126,8 +126,8 @@ class Patch:
         steps = 12 if self.bend else 1
         heights = [self.top + (self.bottom - self.top) * i / steps for i in range(steps + 1)]
         spans = [(y, *self.span(y)) for y in heights]
-        right = [(r - inset * (r - l), y) for y, l, r in spans]
-        return [(l + inset * (r - l), y) for y, l, r in reversed(spans)] + right
+        down = [(right - inset * (right - left), y) for y, left, right in spans]
+        return [(left + inset * (right - left), y) for y, left, right in reversed(spans)] + down
 
 
 @dataclass(frozen=True)
@@ -254,13 +254,13 @@ def _glow(canvas: Canvas, x: float, y: float, r: float, colour: Colour) -> None:
 def _hills(canvas: Canvas, ground: Ground, mood: Mood, rng: random.Random) -> None:
     w, h = float(ground.width), ground.horizon
     for colour, low, high in ((mood.hills[0], 0.12, 0.3), (mood.hills[1], 0.03, 0.16)):
-        ridge: list[Point] = [(-0.2 * w, h - h * rng.uniform(low, high)) for _ in range(1)]
+        ridge: list[Point] = [(-0.2 * w, h - h * low)]
         x = -0.1 * w
         while x < 1.15 * w:
             ridge.append((x, h - h * rng.uniform(low, high)))
             x += w * rng.uniform(0.12, 0.25)
         ridge += [(1.3 * w, h), (1.3 * w, h + 2), (-0.3 * w, h + 2), (-0.3 * w, h)]
-        outline = smooth.__wrapped__(*ridge, times=3)
+        outline = chaikin(ridge, times=3)
         canvas.gradient(outline, (colour, lighter(colour, 0.22)), GRASS)
 
 
@@ -294,7 +294,14 @@ FLOWERS: tuple[Colour, ...] = ((255, 255, 246), (255, 232, 120), (255, 190, 206)
 def _road(canvas: Canvas, ground: Ground, road: Patch, mood: Mood, rng: random.Random) -> None:
     kerb, paint = lighter(mood.road[0], 0.55), lighter(mood.road[0], 0.75)
     if road.crosses:
-        _street_marks(canvas, ground, road, kerb, paint, zebra=rng.random() < 0.35)
+        _street_marks(
+            canvas,
+            ground,
+            road,
+            kerb,
+            paint,
+            zebra=ground.width * rng.uniform(0.1, 0.8) if rng.random() < 0.35 else None,
+        )
         return
     canvas.polygon(road.outline(), kerb)
     canvas.gradient(road.outline(inset=0.03), mood.road, ROAD)
@@ -307,7 +314,9 @@ def _road(canvas: Canvas, ground: Ground, road: Patch, mood: Mood, rng: random.R
         depth = 1 / (1 / depth + 0.6)
 
 
-def _street_marks(canvas: Canvas, ground: Ground, road: Patch, kerb: Colour, paint: Colour, zebra: bool) -> None:
+def _street_marks(
+    canvas: Canvas, ground: Ground, road: Patch, kerb: Colour, paint: Colour, zebra: float | None
+) -> None:
     edge, w = (road.bottom - road.top) * 0.07, ground.width + 1.0
     for top in (road.top, road.bottom - edge * 1.4):
         canvas.polygon(((-1, top), (w, top), (w, top + edge), (-1, top + edge)), kerb)
@@ -315,12 +324,12 @@ def _street_marks(canvas: Canvas, ground: Ground, road: Patch, kerb: Colour, pai
     step = ground.metre(y) * 2.4
     for x in (i * step for i in range(int(w / step) + 1)):
         canvas.polygon(((x, y), (x + step * 0.5, y), (x + step * 0.48, y + edge), (x - step * 0.02, y + edge)), paint)
-    if not zebra:
+    if zebra is None:
         return
     top, bottom = road.top + 2 * edge, road.bottom - 2.4 * edge
     converge = ground.metre(top) / ground.metre(bottom)
     for i in range(5):
-        x = middle + step * (0.3 * i - 1.8)
+        x = zebra + step * 0.3 * i
         bar = [(x, bottom), (x + step * 0.16, bottom)]
         far = [(middle + (bx - middle) * converge, top) for bx, _ in reversed(bar)]
         canvas.polygon(bar + far, paint)

@@ -65,20 +65,22 @@ class Shape:
 Sprite = tuple[Shape, ...]
 
 
-@lru_cache(maxsize=512)
-def smooth(*points: Point, times: int = 2) -> tuple[Point, ...]:
+def chaikin(points: Sequence[Point], times: int = 2) -> tuple[Point, ...]:
     """Rounds the corners of a closed polygon by Chaikin's corner cutting, which needs no trigonometry."""
     for _ in range(times):
         cut: list[Point] = []
-        for (ax, ay), (bx, by) in zip(points, points[1:] + points[:1], strict=True):
+        for (ax, ay), (bx, by) in zip(points, [*points[1:], points[0]], strict=True):
             cut += [(0.75 * ax + 0.25 * bx, 0.75 * ay + 0.25 * by), (0.25 * ax + 0.75 * bx, 0.25 * ay + 0.75 * by)]
-        points = tuple(cut)
-    return points
+        points = cut
+    return tuple(points)
+
+
+smooth = lru_cache(maxsize=512)(chaikin)  # sprites round the same few polygons again and again
 
 
 @lru_cache(maxsize=512)
 def rounded(radius: float, *points: Point) -> tuple[Point, ...]:
-    """Rounds the corners of a closed polygon from `radius` before each to `radius` behind it, sides staying straight."""
+    """Rounds the corners of a closed polygon within `radius` of each; its sides stay straight."""
     cut: list[Point] = []
     for before, (x, y), after in zip(points[-1:] + points[:-1], points, points[1:] + points[:1], strict=True):
         ends = []
@@ -97,7 +99,7 @@ def poly(colour: Colour, *points: Point) -> Shape:
 
 def soft(colour: Colour, *points: Point) -> Shape:
     """A polygon with rounded corners that is part of the silhouette."""
-    return Shape(smooth(*points), colour)
+    return Shape(smooth(points), colour)
 
 
 def round_poly(colour: Colour, *points: Point, radius: float = 0.1) -> Shape:
@@ -149,17 +151,16 @@ class Canvas:
     def gradient(self, points: Sequence[Point], colours: Sequence[Colour], segment: int) -> None:
         """Fills a polygon with colours that run evenly from its top to its bottom."""
         corners = self.place(points)
-        mask = Image.new("L", self.size)
-        ImageDraw.Draw(mask).polygon(corners, 255)
-        top, bottom = min(y for _, y in corners), max(y for _, y in corners)
-        self.image.paste(self._column(top, bottom, colours), (0, 0), mask)
-        self.label.polygon(corners, segment)
-
-    def _column(self, top: int, bottom: int, colours: Sequence[Colour]) -> Image.Image:
-        rows = np.arange(self.size[1])
-        stops = np.linspace(top, max(bottom, top + 1), len(colours))
+        (xs, ys), (width, height) = zip(*corners, strict=True), self.size
+        x0, y0, x1, y1 = max(min(xs), 0), max(min(ys), 0), min(max(xs) + 1, width), min(max(ys) + 1, height)
+        stops = np.linspace(min(ys), max(ys), len(colours))
+        rows = np.arange(y0, y1)
         column = np.stack([np.interp(rows, stops, channel) for channel in zip(*colours, strict=True)], -1)
-        return Image.fromarray(np.rint(column[:, None]).astype(np.uint8)).resize(self.size, Image.Resampling.NEAREST)
+        fill = Image.fromarray(np.rint(column[:, None]).astype(np.uint8))
+        mask = Image.new("L", (x1 - x0, y1 - y0))
+        ImageDraw.Draw(mask).polygon([(x - x0, y - y0) for x, y in corners], 255)
+        self.image.paste(fill.resize(mask.size, Image.Resampling.NEAREST), (x0, y0), mask)
+        self.label.polygon(corners, segment)
 
     def sprite(self, sprite: Sprite, x: float, y: float, size: float, light: Colour, segment: int) -> None:
         """Draws a sprite standing at (x, y), `abs(size)` pixels for its unit height, mirrored if size is negative."""
@@ -365,12 +366,8 @@ def bus_end(rng: random.Random, coming: bool) -> Sprite:
 HULL_STRIPE: tuple[Colour, ...] = ((214, 52, 52), (30, 70, 150), (20, 130, 120))
 
 
-def boat(rng: random.Random) -> Sprite:
-    """A sailing boat or a small steamer, with a white hull."""
-    return _sailing_boat(rng) if rng.random() < 0.65 else _steamer(rng)
-
-
-def _sailing_boat(rng: random.Random) -> Sprite:
+def sailing_boat(rng: random.Random) -> Sprite:
+    """A boat with a white hull under two sails."""
     stripe, white = pick(rng, HULL_STRIPE), (252, 250, 244)
     sail = pick(rng, (white, white, (255, 226, 190), (228, 84, 62)))
     shade = darker(sail, 0.14)
@@ -386,7 +383,8 @@ def _sailing_boat(rng: random.Random) -> Sprite:
     )
 
 
-def _steamer(rng: random.Random) -> Sprite:
+def steamer(rng: random.Random) -> Sprite:
+    """A small passenger boat with a white hull and a coloured funnel."""
     stripe, white = pick(rng, HULL_STRIPE), (252, 250, 244)
     shapes = [
         poly(stripe, (-0.18, 0.62), (-0.18, 1.0), (0.1, 1.0), (0.1, 0.62)),

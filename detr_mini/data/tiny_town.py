@@ -2,15 +2,15 @@
 
 A scene is made in three steps: a lie of the land (street, avenue, green, lake, river, shore) with the light of an
 hour; objects placed in it, each where it belongs and as large as its distance asks; and the drawing, once in colour
-and once into a buffer of segment ids. Boxes, areas and masks are read from that buffer, so they are those of what can be
-seen. `draw_scene` is a pure function of (seed, split, index, scale).
+and once into a buffer of segment ids. Boxes, areas and masks are read from that buffer, so they are those of what
+can be seen. `draw_scene` is a pure function of (seed, split, index, scale).
 
 What makes it learnable in minutes by a detection transformer trained from scratch:
 
-* Cues in colour. Buses are amber, cars never are; boats have white hulls; houses pale walls under warm roofs; trees are
-  deep green, in blossom or autumn red, on a light meadow; birds are dark with orange beaks; balls and balloons bright.
-* Cues in place. Boats float, birds and balloons fly, cars and buses keep to the road, houses stand near the horizon; size
-  follows height in the picture.
+* Cues in colour. Buses are amber, cars never are; boats have white hulls; houses pale walls under warm roofs; trees
+  are deep green, pink or orange on a light meadow; birds are dark with orange beaks; balls and balloons bright.
+* Cues in place. Boats float, birds and balloons fly, cars and buses keep to the road, houses stand near the horizon;
+  size follows height in the picture.
 * Only what can be seen is annotated, and all of it: boxes fit the visible pixels, nothing is placed that would show
   too little of itself, and the background holds no look-alikes.
 * Contrast. A thin dark outline parts every object from what is behind it, and backgrounds are paler than objects.
@@ -91,7 +91,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class Thing:
-    """A placed object before it is drawn: its foot (x, y), the height of its unit and its seed; a crowd has many feet."""
+    """A placed object before it is drawn. A crowd is one thing with many feet."""
 
     category: int
     seed: int
@@ -112,10 +112,17 @@ class Thing:
         return left, min(y - abs(s) for _, y, s in self.feet), right, max(y for _, y, _ in self.feet)
 
 
-METRES = {PERSON: 1.75, CAR: 1.55, BUS: 2.9, BOAT: 5.0, DOG: 1.05, BALL: 0.85, TREE: 5.2, HOUSE: 5.2}
-HALF = {PERSON: 0.24, BOAT: 0.5, BIRD: 0.9, DOG: 0.92, BALL: 0.5, BALLOON: 0.4, TREE: 0.42, HOUSE: 0.62}
-HALF_VIEW = {(CAR, "side"): 1.4, (CAR, "end"): 0.66, (BUS, "side"): 1.23, (BUS, "end"): 0.46}
-SMALLEST, LARGEST = 0.0042, 0.33  # share of the picture that a box may take
+METRES = {PERSON: 1.75, CAR: 1.55, BUS: 2.9, DOG: 1.05, BALL: 0.85, TREE: 5.2, HOUSE: 5.2}
+HALF = {PERSON: 0.24, BIRD: 0.9, DOG: 0.92, BALL: 0.5, BALLOON: 0.4, TREE: 0.42, HOUSE: 0.62}
+HALF_VIEW = {
+    (CAR, "side"): 1.4,
+    (CAR, "end"): 0.66,
+    (BUS, "side"): 1.23,
+    (BUS, "end"): 0.46,
+    (BOAT, "sail"): 0.5,
+    (BOAT, "steam"): 0.98,
+}
+SMALLEST, LARGEST = 0.0042, 0.31  # share of the picture that a box may take
 WEIGHTS: dict[str, dict[int, float]] = {
     "street": {PERSON: 4, CAR: 3, BUS: 4, BIRD: 1.5, DOG: 2, BALL: 2, BALLOON: 1.5, TREE: 3, HOUSE: 3},
     "avenue": {PERSON: 4, CAR: 3.5, BUS: 4, BIRD: 1.5, DOG: 1.5, BALL: 1.5, BALLOON: 1.5, TREE: 3.5, HOUSE: 3},
@@ -156,22 +163,38 @@ def _drive(rng: random.Random, category: int, ground: Ground) -> Thing:
 
 
 def _stand(rng: random.Random, category: int, ground: Ground) -> Thing | None:
-    """Something that stands on the grass, or floats, with its whole foot on the right kind of ground."""
-    wanted = WATER if category == BOAT else GRASS
-    if category == PERSON and ROAD in {patch.kind for patch in ground.patches} and rng.random() < 0.15:
-        wanted = ROAD
+    """Something that stands on the grass, or someone crossing the road; None where the ground is of another kind."""
+    low, high = {HOUSE: (0.12, 0.5), TREE: (0.1, 0.8)}.get(category, (0.2, 1.03))
+    crossing = category == PERSON and rng.random() < 0.15
+    x, y, size = _spot(rng, ground, low, high, METRES[category])
+    if not _stands_on(
+        ground, ROAD if crossing else GRASS, x, y, HALF[category] * size * (0.3 if category == TREE else 0.8)
+    ):
+        return None
+    facing = pick(rng, (-1, 1)) if category in (DOG, BALL) else 1
+    return Thing(category, rng.getrandbits(32), ((x, y, size * facing),), HALF[category])
+
+
+def _float(rng: random.Random, category: int, ground: Ground) -> Thing | None:
+    view, metres = pick(rng, (("sail", 5.0), ("sail", 5.0), ("steam", 3.4)))
+    x, y, size = _spot(rng, ground, 0.06, 0.7, metres)
+    half = HALF_VIEW[category, view]
+    if not _stands_on(ground, WATER, x, y, 0.8 * half * size):
+        return None
+    return Thing(category, rng.getrandbits(32), ((x, y, size * pick(rng, (-1, 1))),), half, view)
+
+
+def _spot(rng: random.Random, ground: Ground, low: float, high: float, metres: float) -> tuple[float, float, float]:
+    """A place (x, y) between two shares of the way from the horizon to the viewer, and the size in pixels there."""
     deep = ground.height - ground.horizon
-    low, high = {HOUSE: (0.12, 0.5), TREE: (0.1, 0.8), BOAT: (0.06, 0.7)}.get(category, (0.2, 1.03))
     y = ground.horizon + _log_uniform(rng, deep * low, deep * high)
-    size = METRES[category] * ground.metre(y) * rng.uniform(0.85, 1.15)
-    x = ground.width * rng.uniform(0.0, 1.0)
-    reach = HALF[category] * size * (0.8 if category != TREE else 0.3)
+    return ground.width * rng.random(), y, metres * ground.metre(y) * rng.uniform(0.85, 1.15)
+
+
+def _stands_on(ground: Ground, kind: int, x: float, y: float, reach: float) -> bool:
     inside = min(y, ground.height - 0.5)
-    for foot in (x - reach, x, x + reach):
-        if 0 <= foot <= ground.width and ground.kind_at(foot, inside) != wanted:
-            return None
-    size *= pick(rng, (-1, 1)) if category in (DOG, BOAT, BALL) else 1
-    return Thing(category, rng.getrandbits(32), ((x, y, size),), HALF[category])
+    feet = [foot for foot in (x - reach, x, x + reach) if 0 <= foot <= ground.width]
+    return all(ground.kind_at(foot, inside) == kind for foot in feet)
 
 
 def _crowd(rng: random.Random, ground: Ground) -> Thing | None:
@@ -185,6 +208,9 @@ def _crowd(rng: random.Random, ground: Ground) -> Thing | None:
     if feet[-1][0] > ground.width or any(ground.kind_at(fx, fy) != GRASS for fx, fy, _ in feet):
         return None
     return Thing(PERSON, rng.getrandbits(32), tuple(sorted(feet, key=lambda f: f[1])), HALF[PERSON], "crowd")
+
+
+MAKERS = {BIRD: _fly, BALLOON: _fly, CAR: _drive, BUS: _drive, BOAT: _float}
 
 
 def _overlap(a: tuple[float, ...], b: tuple[float, ...]) -> float:
@@ -219,13 +245,12 @@ def _how_many(rng: random.Random) -> int:
 def _place(rng: random.Random, ground: Ground) -> list[Thing]:
     wanted, things = _how_many(rng), []
     weights = WEIGHTS[ground.name]
-    if wanted and rng.random() < 0.1 and (crowd := _crowd(rng, ground)) and _fits(crowd, [], ground, 0.0):
+    if wanted and rng.random() < 0.13 and (crowd := _crowd(rng, ground)) and _fits(crowd, [], ground, 0.0):
         things.append(crowd)
     for _ in range(wanted):
         category = _draw_category(rng, weights)
         for _ in range(20):
-            maker = _fly if category in (BIRD, BALLOON) else _drive if category in (CAR, BUS) else _stand
-            thing = maker(rng, category, ground)
+            thing = MAKERS.get(category, _stand)(rng, category, ground)
             if thing and _fits(thing, things, ground, 0.05 if rng.random() < 0.6 else 0.34):
                 things.append(thing)
                 break
@@ -243,7 +268,6 @@ def _draw_category(rng: random.Random, weights: dict[int, float]) -> int:
 
 DRAWERS = {
     PERSON: sprites.person,
-    BOAT: sprites.boat,
     BIRD: sprites.bird,
     DOG: sprites.dog,
     BALL: sprites.ball,
@@ -257,6 +281,8 @@ def _sprite(thing: Thing, rng: random.Random, mood: Mood) -> Sprite:
         return sprites.car_side(rng) if thing.view == "side" else sprites.car_end(rng, thing.view == "front")
     if thing.category == BUS:
         return sprites.bus_side(rng) if thing.view == "side" else sprites.bus_end(rng, thing.view == "front")
+    if thing.category == BOAT:
+        return sprites.sailing_boat(rng) if thing.view == "sail" else sprites.steamer(rng)
     if thing.category == HOUSE:
         return sprites.house(rng, mood.lit)
     return DRAWERS[thing.category](rng)
@@ -363,10 +389,10 @@ def make_data(
     """Draws Tiny Town and writes it under `root` in COCO format, remaking what this command wrote there before.
 
     Writes `train/*.jpg` and `val/*.jpg`, `annotations/instances_{train,val}.json` with things and
-    `annotations/panoptic_{train,val}.json` with things and stuff, whose maps lie in `annotations/panoptic_{train,val}/`.
-    The annotation files' `info` holds `area_bins`, the areas in pixels that part small from medium from large objects:
-    1 % and 6 % of a nominal 128 x 96 picture, because COCO's own bins (32^2 and 96^2 pixels) would call everything small
-    at this size. The bytes do not depend on `workers`, the number of processes (as many as CPUs by default).
+    `annotations/panoptic_{train,val}.json` with things and stuff, whose maps lie in the folders of the same name. The
+    annotation files' `info` holds `area_bins`, the areas in pixels that part small from medium from large objects: 1 %
+    and 6 % of a nominal 128 x 96 picture, because COCO's own bins (32^2 and 96^2 pixels) would call everything small at
+    this size. The bytes do not depend on `workers`, the number of processes (as many as CPUs by default).
 
     Raises FileExistsError when `root` holds files of these names from elsewhere, ValueError for a number out of range.
     """

@@ -33,8 +33,8 @@ INFO = {
     "version": "1",
     "year": 2026,
     "contributor": "detr_mini",
-    # COCO calls an object small below 32 x 32 pixels, about 0.4 % of its pictures, which here would be all of them. These
-    # bounds part small, medium and large at 1 % and 6 % of a nominal 128 x 96 picture instead.
+    # COCO calls an object small below 32 x 32 pixels, which here would be nearly all of them. These bounds part small,
+    # medium and large at 1 % and 6 % of a nominal 128 x 96 picture instead.
     "area_bins": AREA_BINS,
 }
 LICENSES = [{"id": 1, "name": "Apache License 2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"}]
