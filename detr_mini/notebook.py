@@ -69,6 +69,8 @@ def _set_figure_style() -> None:
             "figure.dpi": CSS_DPI,
             "figure.facecolor": CARD,
             "figure.constrained_layout.use": True,
+            "figure.constrained_layout.h_pad": 0.08,
+            "figure.constrained_layout.w_pad": 0.08,
             "axes.facecolor": CARD,
             "axes.edgecolor": QUIET,
             "axes.labelcolor": INK,
@@ -108,17 +110,23 @@ def show(fig: Figure, *, alt: str) -> None:
     alt = " ".join(alt.split())
     if len(alt) < 15:
         raise ValueError(f"alt={alt!r} is too short: say in a sentence what the figure shows")
-    file = io.BytesIO()
-    fig.savefig(
-        file,
-        format="png",
-        dpi=CSS_DPI * SHARPNESS,
-        facecolor=fig.get_facecolor(),
-        metadata={"Software": None},  # the version of matplotlib would be in the bytes
-        pil_kwargs={"optimize": True},
-    )
+    picture = {"image/png": base64.b64encode(_png(fig)).decode("ascii"), "text/plain": alt}
+    # With a width of its own, twice as dense a picture takes up the same space on the page.
+    about: dict[str, Any] = {"image/png": {"alt": alt, "width": round(fig.get_figwidth() * CSS_DPI)}}
     plt.close(fig)
-    width, height = (round(inches * CSS_DPI) for inches in fig.get_size_inches())
-    picture = {"image/png": base64.b64encode(file.getvalue()).decode("ascii"), "text/plain": alt}
-    about: dict[str, Any] = {"image/png": {"alt": alt, "width": width, "height": height}}
     display(picture, metadata=about, raw=True)  # type: ignore[no-untyped-call]
+
+
+def _png(fig: Figure) -> bytes:
+    """The figure as a PNG of 256 colours, a quarter of the size, where that loses nothing to the eye."""
+    import numpy as np
+    from PIL import Image
+
+    raw = io.BytesIO()
+    fig.savefig(raw, format="png", dpi=CSS_DPI * SHARPNESS, facecolor=fig.get_facecolor())
+    full = Image.open(raw).convert("RGB")
+    small = full.quantize(256, dither=Image.Dither.NONE)
+    loss = np.abs(np.asarray(small.convert("RGB"), dtype=int) - np.asarray(full, dtype=int)).mean()
+    file = io.BytesIO()
+    (small if loss < 0.5 else full).save(file, format="png", optimize=True)
+    return file.getvalue()

@@ -19,7 +19,7 @@ from pathlib import Path
 import jupytext
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, DeadKernelError
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -76,36 +76,44 @@ def merge_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
     return merged
 
 
-def build(name: str, book: Path) -> None:
-    """Run a chapter's text from top to bottom and store it with its outputs."""
+def build(name: str, book: Path) -> list[str]:
+    """Run a chapter's text from top to bottom, store it with its outputs, and say what went wrong."""
+    start = time.perf_counter()
     notebook = read_text(name, book)
     resources = {"metadata": {"path": str(book)}}
-    NotebookClient(notebook, timeout=300, kernel_name="python3", record_timing=False, resources=resources).execute()
+    client = NotebookClient(notebook, timeout=300, kernel_name="python3", record_timing=False, resources=resources)
+    try:
+        client.execute()
+    except (CellExecutionError, DeadKernelError, TimeoutError) as error:
+        return [f"{name}: a cell failed; the stored notebook is as it was\n{error}"]
     normalise(notebook)
-    target = book / f"{name}.ipynb"
-    unfinished = target.with_suffix(".ipynb.tmp")
+    unfinished = book / f"{name}.ipynb.tmp"
     unfinished.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8", newline="\n")
-    unfinished.replace(target)
+    unfinished.replace(book / f"{name}.ipynb")
+    print(f"{name}: {time.perf_counter() - start:.1f} s", flush=True)
+    return []
 
 
-def check(name: str, book: Path) -> str | None:
-    """What is wrong with a chapter's notebook, or None where it is what the text says."""
-    target = book / f"{name}.ipynb"
-    if not target.is_file():
-        return f"{target.name} is missing"
-    stored = nbformat.read(target, as_version=4)
-    for number, (want, have) in enumerate(zip(read_text(name, book).cells, stored.cells, strict=False)):
-        if any(want[key] != have.get(key) for key in ("cell_type", "source", "metadata", "id")):
-            first = want.source.split("\n")[0]
-            return f"cell {number} is not what src/{name}.md says ({first!r})"
-    if len(stored.cells) != len(read_text(name, book).cells):
-        return f"{len(stored.cells)} cells, but src/{name}.md has another number of them"
-    return None
+def check(name: str, book: Path) -> list[str]:
+    """Where a chapter's notebook is not what its text says."""
+    path = book / f"{name}.ipynb"
+    if not path.is_file():
+        return [f"{name}: {path} is missing"]
+    wanted, stored = read_text(name, book).cells, nbformat.read(path, as_version=4).cells
+    faults = [
+        f"{name}: cell {number} is not what its text says: {want.source.splitlines()[:1]}"
+        for number, (want, have) in enumerate(zip(wanted, stored, strict=False))
+        if any(want[key] != have.get(key) for key in ("cell_type", "source", "metadata", "id"))
+    ]
+    if len(wanted) != len(stored):
+        faults.append(f"{name}: {len(stored)} cells stored, {len(wanted)} in the text")
+    return faults
 
 
 def orphans(book: Path) -> list[str]:
-    """Notebooks without a text: they would never be rebuilt."""
-    return sorted(p.stem for p in book.glob("*.ipynb") if not (book / "src" / f"{p.stem}.md").is_file())
+    """Notebooks without a text, which could never be made again."""
+    texts = {p.stem for p in (book / "src").glob("*.md")}
+    return [f"{p.stem}: {p} has no text in src/" for p in sorted(book.glob("*.ipynb")) if p.stem not in texts]
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -118,23 +126,10 @@ def main(argv: list[str] | None = None) -> int:
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     os.environ.pop("MPLBACKEND", None)
     names = [Path(n).stem for n in args.names] or sorted(p.stem for p in (args.book / "src").glob("*.md"))
-    faults = 0
+    faults = orphans(args.book) if args.what == "check" else []
     for name in names:
-        start = time.perf_counter()
-        try:
-            fault = build(name, args.book) if args.what == "build" else check(name, args.book)
-        except CellExecutionError as error:
-            fault = f"a cell failed, the stored notebook is unchanged\n{error}"
-        if fault:
-            faults += 1
-            print(f"{name}: {fault}", file=sys.stderr)
-        elif args.what == "build":
-            print(f"{name}: {time.perf_counter() - start:.1f} s", flush=True)
-    for name in orphans(args.book) if args.what == "check" and not args.names else []:
-        faults += 1
-        print(f"{name}: book/{name}.ipynb has no text in book/src", file=sys.stderr)
-    if faults and args.what == "check":
-        print("mend the text and run: python tools/nb.py build NAME", file=sys.stderr)
+        faults += (build if args.what == "build" else check)(name, args.book)
+    print(*faults, sep="\n", end="\n" if faults else "", file=sys.stderr)
     return 1 if faults else 0
 
 

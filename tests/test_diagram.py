@@ -1,0 +1,98 @@
+"""The diagram of DETR: which part is lit, what it says aloud, and that it fits its frame."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from detr_mini.diagram import PARTS, diagram
+
+NAMES = [
+    "image",
+    "nested_tensor",
+    "backbone",
+    "position_encoding",
+    "encoder",
+    "queries",
+    "decoder",
+    "heads",
+    "matcher",
+    "loss",
+]
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def tree(lit: tuple[str, ...] = ()) -> ET.Element:
+    return ET.fromstring(diagram(lit)._repr_html_())
+
+
+def bold(root: ET.Element) -> set[str | None]:
+    return {text.text for text in root.iter(f"{SVG}text") if text.get("font-weight") == "700"}
+
+
+def test_the_names_of_the_parts_are_fixed() -> None:
+    assert sorted(PARTS) == sorted(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_lit_part_differs_in_weight_and_border_and_is_said_aloud(name: str) -> None:
+    root = tree((name,))
+    assert bold(root) == {line for part in PARTS[name] for line in part.lines}
+    thick = [box for box in root.iter(f"{SVG}rect") if float(box.get("stroke-width", 1)) > 2]
+    assert len(thick) == len(PARTS[name])
+    spoken = root.get("aria-label", "").split("Lit: ")[1]
+    assert all(part.words in spoken for part in PARTS[name])
+
+
+def test_nothing_is_lit_unless_asked_for() -> None:
+    assert not bold(tree())
+    assert tree().get("role") == "img"
+
+
+def test_every_part_is_labelled_in_the_picture_and_in_words() -> None:
+    root = tree()
+    written = {text.text for text in root.iter(f"{SVG}text")}
+    assert {line for parts in PARTS.values() for part in parts for line in part.lines} <= written
+    shapes = {"(B, 3, H, W)", "(B, C, h, w)", "(B, hw, d)", "(B, N, d)", "(B, N, K+1)", "(B, N, 4)"}
+    assert shapes <= written
+
+
+def test_the_drawing_stays_inside_its_frame_and_boxes_do_not_overlap() -> None:
+    for piece in tree(tuple(NAMES)).iter(f"{SVG}svg"):
+        width, height = map(float, piece.get("viewBox", "").split()[2:])
+        boxes = []
+        for rect in piece.iter(f"{SVG}rect"):
+            x, y, w, h = (float(rect.get(key, "nan")) for key in ("x", "y", "width", "height"))
+            assert 0 <= x < x + w <= width
+            assert 0 <= y < y + h <= height
+            if not rect.get("stroke-dasharray"):
+                boxes.append((x, y, x + w, y + h))
+        for n, (ax0, ay0, ax1, ay1) in enumerate(boxes):
+            for bx0, by0, bx1, by1 in boxes[n + 1 :]:
+                assert ax1 <= bx0 or bx1 <= ax0 or ay1 <= by0 or by1 <= ay0
+
+
+@given(st.lists(st.sampled_from(NAMES), unique=True))
+def test_the_same_parts_give_the_same_text(lit: list[str]) -> None:
+    assert diagram(lit)._repr_html_() == diagram(tuple(lit))._repr_html_()
+    assert len(bold(tree(tuple(lit)))) == len({line for name in lit for part in PARTS[name] for line in part.lines})
+
+
+def test_ink_follows_the_page_and_nothing_is_fetched() -> None:
+    html = diagram("encoder")._repr_html_()
+    assert "currentColor" in html
+    assert not re.search(r"(href|src|url\(|<style|<script)", html)
+
+
+def test_one_name_may_be_given_alone() -> None:
+    assert diagram("encoder") == diagram(["encoder"])
+
+
+@pytest.mark.parametrize("lit", ["attention", ("encoder", "Decoder"), ("",)])
+def test_an_unknown_part_is_named_with_the_known_ones(lit: str | tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match=r"no part .* there are image, nested_tensor, .*, loss"):
+        diagram(lit)
