@@ -117,7 +117,7 @@ class Run:
         torch.manual_seed(seed)
         self.model = DETR(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.criterion = SetCriterion(config.num_classes, HungarianMatcher(), eos_coef=recipe.eos_coef).to(device)
-        self.optimizer = torch.optim.AdamW(self._parameter_groups(), weight_decay=recipe.weight_decay)
+        self.optimizer = torch.optim.AdamW(self._parameter_groups(), weight_decay=recipe.weight_decay, fused=True)
         self.scheduler: torch.optim.lr_scheduler.LambdaLR
         self.epoch = 0
         self.steps = 0

@@ -1,0 +1,34 @@
+"""What several tests share: a small Tiny Town, and the rule for tests that need a GPU."""
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+# Small tensors gain nothing from threads that wait for each other on a busy machine.
+torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("gpu"):
+                item.add_marker(pytest.mark.skip(reason="needs a CUDA device"))
+
+
+@pytest.fixture(scope="session")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Tiny Town of 32 training and 12 validation scenes, to read and never to change."""
+    from detr_mini.data import make_data
+
+    folder = tmp_path_factory.mktemp("town") / "tiny_town"
+    make_data(folder, train=32, val=12, workers=1)
+    return folder
+
+
+@pytest.fixture
+def town_copy(town: Path, tmp_path: Path) -> Path:
+    """A Tiny Town of the test's own, to spoil."""
+    return Path(shutil.copytree(town, tmp_path / "town_copy"))

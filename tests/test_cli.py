@@ -1,0 +1,128 @@
+"""The command line, used as a person uses it."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from detr_mini.__main__ import main
+
+SMALL = ["--epochs", "1", "--batch-size", "8", "--device", "cpu"]
+
+
+def shell(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command in a process of its own."""
+    package = str(Path(__file__).resolve().parent.parent)
+    environment = os.environ | {"PYTHONPATH": package, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "detr_mini", *arguments]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_from_data_to_boxes(tmp_path):
+    """The five commands in a row, with the defaults where they are quick enough."""
+    made = shell("make-data", "town", "--train", "16", "--val", "6", folder=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert "16 training and 6 validation scenes" in made.stdout
+
+    checked = shell("check-data", "town", folder=tmp_path)
+    assert (checked.returncode, checked.stdout) == (0, "no faults in town\n")
+
+    trained = shell("train", "--data", "town", "--out", "run", *SMALL, folder=tmp_path)
+    assert trained.returncode == 0, trained.stderr
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {"checkpoint.pth", "log.jsonl", "model.safetensors"}
+
+    evaluate = ["evaluate", "--data", "town", "--weights", "run/model.safetensors", "--json", "numbers.json"]
+    evaluated = shell(*evaluate, folder=tmp_path)
+    assert evaluated.returncode == 0, evaluated.stderr
+    numbers = json.loads((tmp_path / "numbers.json").read_text())
+    assert evaluated.stdout.splitlines() == [f"{name:6} {value:.3f}" for name, value in numbers.items()]
+    assert len(numbers) == 12
+
+    picture = sorted((tmp_path / "town" / "val").iterdir())[0]
+    predict = ["predict", str(picture), "--weights", "run/model.safetensors", "--threshold", "0", "--out", "found"]
+    predicted = shell(*predict, folder=tmp_path)
+    assert predicted.returncode == 0, predicted.stderr
+    assert {p.suffix for p in (tmp_path / "found").iterdir()} == {".json", ".png"}
+
+
+def test_faulty_data_ends_in_messages_and_code_2(tmp_path, town_copy):
+    """Both the checker and the trainer, never a traceback; test_check_data.py has the faults one by one."""
+    file = town_copy / "annotations" / "instances_train.json"
+    content = json.loads(file.read_text())
+    content["annotations"][2]["bbox"] = [500, 500, 10, 10]
+    content["annotations"][3]["category_id"] = 77
+    file.write_text(json.dumps(content))
+    sorted((town_copy / "val").iterdir())[0].unlink()
+
+    checked = shell("check-data", str(town_copy), folder=tmp_path)
+    assert checked.returncode == 2
+    assert len(checked.stdout.splitlines()) == 3
+    assert "77" in checked.stdout
+    assert "500" in checked.stdout
+    assert "Traceback" not in checked.stderr
+
+    trained = shell("train", "--data", str(town_copy), "--out", "run", *SMALL, folder=tmp_path)
+    assert trained.returncode == 2
+    assert "check-data" in trained.stderr
+    assert "Traceback" not in trained.stderr
+    assert not (tmp_path / "run").exists(), "a run that cannot start leaves nothing behind"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "--data", "nowhere", "--out", "run"], "nowhere"),
+        (["train", "--data", "TOWN", "--out", "run", "--config", "nanno"], "'nanno'; there are nano, mini"),
+        (["train", "--data", "TOWN", "--out", "run", "--resume", "--device", "cpu"], "nothing to resume"),
+        (["train", "--data", "TOWN", "--out", "run", "--num-classes", "3", "--device", "cpu"], "num_classes >= 14"),
+        (["train", "--data", "TOWN", "--out", "run", "--device", "teapot"], "--device teapot"),
+        (["evaluate", "--data", "TOWN", "--weights", "missing.safetensors"], "missing.safetensors"),
+        (["evaluate", "--data", "TOWN", "--split", "test"], "instances_test.json"),
+        (["predict", "missing.jpg", "--weights", "missing.pth"], "missing.pth"),
+    ],
+)
+def test_what_cannot_be_done_is_said_and_gives_2(arguments, message, town, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main([str(town) if a == "TOWN" else a for a in arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"python -m detr_mini {arguments[0]}: ")
+    assert message in error
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["sing"], ["train"], ["make-data", "x", "--train", "0"], ["predict"], ["train", "--data"]]
+)
+def test_a_wrong_command_gives_2_and_a_usage_line(arguments, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert "usage: python -m detr_mini" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["make-data", "check-data", "train", "evaluate", "predict"])
+def test_help_shows_examples_that_parse(command, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main([command, "--help"])
+    assert stop.value.code == 0
+    text = capsys.readouterr().out
+    examples = re.findall(rf"^  python -m detr_mini ({command} .*)$", text, re.MULTILINE)
+    assert examples
+    from detr_mini.__main__ import make_parser
+
+    for example in examples:
+        make_parser().parse_args(example.split())
+
+
+def test_ctrl_c_says_how_to_go_on(town, tmp_path, monkeypatch, capsys):
+    from detr_mini.train import Run
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Run, "step", stop)
+    assert main(["train", "--data", str(town), "--out", str(tmp_path / "run"), *SMALL]) == 130
+    assert "--resume" in capsys.readouterr().err

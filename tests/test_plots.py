@@ -1,0 +1,67 @@
+"""Plots: every box is drawn, in the colour of its kind."""
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+from PIL import Image
+
+from detr_mini.notebook import COLOURS, QUIET
+from detr_mini.plots import detection_texts, draw_boxes, save_detections, slot_kinds, slot_panels
+
+FOUND = {
+    "scores": torch.tensor([0.987, 0.5]),
+    "labels": torch.tensor([7, 9]),
+    "boxes": torch.tensor([[10.0, 20.0, 40.0, 60.0], [50.0, 5.0, 90.0, 30.0]]),
+}
+
+
+@given(st.integers(0, 2**31), st.integers(1, 40))
+def test_every_box_has_exactly_one_kind(seed, number):
+    boxes = torch.rand(number, 4, generator=torch.Generator().manual_seed(seed))
+    kinds = slot_kinds(boxes)
+    assert sorted(b for kind, _, _ in kinds for b in kind.tolist()) == sorted(boxes.tolist())
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "colour"),
+    [(0.1, 0.1, "green"), (0.8, 0.4, "vermilion"), (0.4, 0.8, "blue"), (0.3, 0.4, None)],
+)
+def test_kinds_by_size_and_shape(width, height, colour):
+    kinds = slot_kinds(torch.tensor([[0.5, 0.5, width, height]]))
+    assert [c for kind, c, _ in kinds if len(kind)] == [COLOURS[colour] if colour else QUIET]
+
+
+def test_slot_panels_show_the_queries_asked_for():
+    boxes = torch.rand(12, 8, 4)
+    figure = slot_panels(boxes, queries=[5, 0, 3], columns=2)
+    shown = [ax for ax in figure.axes if ax.get_title()]
+    assert [ax.get_title() for ax in shown] == ["5", "0", "3"]
+    drawn = torch.cat([torch.as_tensor(c.get_offsets().data) for c in shown[0].collections])
+    expected = boxes[:, 5, :2].double()
+    torch.testing.assert_close(drawn[drawn[:, 0].argsort()], expected[expected[:, 0].argsort()])
+    assert shown[0].get_ylim() == (1, 0), "y grows downwards, as in pictures"
+
+
+def test_boxes_are_where_they_belong():
+    ax = Figure().add_subplot()
+    draw_boxes(ax, Image.new("RGB", (100, 80)), FOUND["boxes"], ["dog 0.99", ""], colours=["#0072b2", "#d55e00"])
+    corners = [(p.get_x(), p.get_y(), p.get_x() + p.get_width(), p.get_y() + p.get_height()) for p in ax.patches]
+    assert corners[1::2] == [tuple(box) for box in FOUND["boxes"].tolist()]
+    assert [to_hex(p.get_edgecolor()) for p in ax.patches[1::2]] == ["#0072b2", "#d55e00"]
+    assert [text.get_text() for text in ax.texts] == ["dog 0.99"]
+
+
+def test_texts_name_classes_and_fall_back_to_ids():
+    assert detection_texts(FOUND, {7: "dog"}) == ["dog 0.99", "9 0.50"]
+
+
+def test_a_saved_picture_has_the_shape_of_the_original(tmp_path):
+    image = torch.randint(0, 255, (3, 90, 120), dtype=torch.uint8)
+    save_detections(tmp_path / "a.png", image, FOUND, {})
+    save_detections(tmp_path / "b.png", image, {k: v[:0] for k, v in FOUND.items()}, {})
+    first, second = (Image.open(tmp_path / name) for name in ("a.png", "b.png"))
+    assert first.size == second.size == (800, 600)
+    assert first.tobytes() != second.tobytes()
