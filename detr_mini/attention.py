@@ -8,8 +8,8 @@ from torch import Tensor, nn
 class MultiheadAttention(nn.Module):
     """``softmax(Q K^T / sqrt(d / heads)) V`` in several heads (Vaswani et al. 2017, section 3.2).
 
-    Parameters have the names and shapes of ``torch.nn.MultiheadAttention`` (and so of the published DETR): the three input
-    projections are stacked in ``in_proj_weight`` ``(3d, d)``, in the order query, key, value.
+    Parameters have the names and shapes of ``torch.nn.MultiheadAttention`` (and so of the published DETR): the three
+    input projections are stacked in ``in_proj_weight`` ``(3d, d)``, in the order query, key, value.
 
     Args:
         d: width of queries, keys and values.

@@ -14,11 +14,12 @@ RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
 class ResNetBackbone(nn.Module):
     """A torchvision ResNet with frozen batch norm: stride 32, or 16 with ``dilation`` (DETR, sections 3.2 and 4).
 
-    The stem and the first stage are frozen as in the published training. Parameters are ``body.<torchvision name>``. Weights
-    are random here; they come with a checkpoint.
+    The stem and the first stage are frozen as in the published training. Parameters are ``body.<torchvision name>``.
+    Weights are random here; they come with a checkpoint.
 
-    The convolutions see the zeros of the padding, and what they make of them reaches the cells along the edge: the published
-    models were trained like that. A picture padded in a batch therefore differs slightly from the same picture alone.
+    The convolutions see the zeros of the padding, and what they make of them reaches the cells along the edge: the
+    published models were trained like that. A picture padded in a batch therefore differs slightly from the same
+    picture alone.
 
     Args:
         name: one of ``RESNETS``.
@@ -48,8 +49,8 @@ class ResNetBackbone(nn.Module):
 class SmallBackbone(nn.Module):
     """A ResNet for small pictures, trained from scratch: a stem and three residual blocks, stride 8.
 
-    Unlike :class:`ResNetBackbone` it sets padded cells to zero after every convolution, just as the convolutions themselves
-    pad. A picture gives the same features alone and in any batch.
+    Unlike :class:`ResNetBackbone` it sets padded cells to zero after every convolution, just as the convolutions
+    themselves pad. A picture gives the same features alone and in any batch.
 
     Args:
         num_channels: channels of the feature map; the two stages before it have a quarter and a half of them.

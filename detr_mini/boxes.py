@@ -28,9 +28,9 @@ def box_area(boxes: Tensor) -> Tensor:
 def generalized_box_iou(boxes1: Tensor, boxes2: Tensor) -> Tensor:
     """GIoU of ``xyxy`` boxes, element by element with broadcasting: ``(..., 4)`` and ``(..., 4)`` to ``(...)``.
 
-    GIoU is the IoU less the empty share of the smallest box that holds both, so it lies in (-1, 1] and still says how far
-    apart two boxes are when they do not touch (Rezatofighi et al. 2019; DETR, section A.2). For every pair of N and T
-    boxes, pass ``boxes1[:, None]`` and ``boxes2[None]``. Two empty boxes have an IoU of 0, never NaN.
+    GIoU is the IoU less the empty share of the smallest box that holds both, so it lies in (-1, 1] and still says how
+    far apart two boxes are when they do not touch (Rezatofighi et al. 2019; DETR, section A.2). For every pair of N and
+    T boxes, pass ``boxes1[:, None]`` and ``boxes2[None]``. Two empty boxes have an IoU of 0, never NaN.
     """
     tiny = torch.finfo(boxes1.dtype).tiny
     low = torch.maximum(boxes1[..., :2], boxes2[..., :2])

@@ -42,8 +42,8 @@ class SetCriterion(nn.Module):
     def forward(self, outputs: dict[str, Any], targets: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
         """Unweighted terms: ``loss_ce``, ``loss_bbox``, ``loss_giou``, ``class_error``, ``cardinality_error``.
 
-        Those of the earlier decoder layers end in ``_0``, ``_1``, ...; ``class_error`` (in percent of the matched queries)
-        is given for the last layer only. The last two are for the log and carry no gradient.
+        Those of the earlier decoder layers end in ``_0``, ``_1``, ...; ``class_error`` (in percent of the matched
+        queries) is given for the last layer only. The last two are for the log and carry no gradient.
 
         Args:
             outputs: what the model returned; the auxiliary layers may be missing.

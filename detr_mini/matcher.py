@@ -14,8 +14,8 @@ Match = tuple[Tensor, Tensor]
 class HungarianMatcher(nn.Module):
     """One query for each object, chosen together so that the sum of their costs is least (DETR, section 3.1).
 
-    The cost of a pair is ``-cost_class * p(class) + cost_bbox * |box - box'| - cost_giou * GIoU``. The class enters as a
-    probability, not as a logarithm: it stays comparable with the box terms, and no pair can be ruled out by it alone.
+    The cost of a pair is ``-cost_class * p(class) + cost_bbox * |box - box'| - cost_giou * GIoU``. The class enters as
+    a probability, not as a logarithm: it stays comparable with the box terms, and no pair can be ruled out by it alone.
 
     Args:
         cost_class, cost_bbox, cost_giou: the weights; the defaults are the published ones.

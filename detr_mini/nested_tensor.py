@@ -14,8 +14,8 @@ class NestedTensor:
     Args:
         tensors: ``(B, C, H, W)``, each picture in the top left corner, zeros around it.
         mask: ``(B, H, W)`` bool, **True where there is padding**.
-        padded: ``False`` promises that ``mask`` holds no ``True``, so that attention needs no mask. It is known when the
-            batch is made, from sizes that are Python numbers; asking the mask later would make a GPU wait.
+        padded: ``False`` promises that ``mask`` holds no ``True``, so that attention needs no mask. It is known when
+            the batch is made, from sizes that are Python numbers; asking the mask later would make a GPU wait.
     """
 
     tensors: Tensor

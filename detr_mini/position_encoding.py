@@ -10,9 +10,9 @@ from torch import Tensor, nn
 class PositionEmbeddingSine(nn.Module):
     """2-D sines and cosines of a cell's place in its own picture (DETR, section A.4).
 
-    Half of the channels encode y, then half encode x; in each half sines and cosines alternate. A cell's place runs from
-    just above 0 to ``scale`` over the *real* part of the picture, whatever the padding, so a picture alone and the same
-    picture padded get the same encoding.
+    Half of the channels encode y, then half encode x; in each half sines and cosines alternate. A cell's place runs
+    from just above 0 to ``scale`` over the *real* part of the picture, whatever the padding, so a picture alone and the
+    same picture padded get the same encoding.
 
     Args:
         d: channels of the encoding; divisible by 4.
@@ -48,8 +48,8 @@ def _share(count: Tensor, axis: int) -> Tensor:
 class PositionEmbeddingLearned(nn.Module):
     """A learned vector for each row and for each column of the feature map (DETR, section A.4).
 
-    The published tables have 50 rows, enough for pictures of up to 1600 pixels at stride 32. Larger maps stretch the table
-    by linear interpolation rather than fail.
+    The published tables have 50 rows, enough for pictures of up to 1600 pixels at stride 32. Larger maps stretch the
+    table by linear interpolation rather than fail.
 
     Args:
         d: channels of the encoding; the first half encodes x, the second y.

@@ -100,7 +100,7 @@ class TransformerDecoder(nn.Module):
 
 
 class _Layer(nn.Module):
-    """What encoder and decoder layers share: the residual connection, before or after the norm, and the feed-forward block."""
+    """What encoder and decoder layers share: residual connection, before or after the norm, and feed-forward block."""
 
     def __init__(self, d: int, dim_feedforward: int, dropout: float, pre_norm: bool) -> None:
         super().__init__()
