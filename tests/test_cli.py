@@ -19,7 +19,9 @@ def shell(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     package = str(Path(__file__).resolve().parent.parent)
     environment = os.environ | {"PYTHONPATH": package, "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "detr_mini", *arguments]
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False
+    )
 
 
 def test_from_data_to_boxes(tmp_path):

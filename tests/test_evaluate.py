@@ -41,8 +41,8 @@ def test_finding_everything_gives_one(tmp_path):
     dataset = write_coco(tmp_path, {"area_bins": [100, 1000]})
     results = coco_metrics(dataset, [found(2, BOXES[0]), found(2, BOXES[1]), found(5, BOXES[2])])
     assert list(results) == list(COCO_NAMES)
-    assert results["AP"] == results["AP50"] == results["APs"] == results["APm"] == results["APl"] == pytest.approx(1)
-    assert results["AR100"] == pytest.approx(1)
+    for name in ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR100"):
+        assert results[name] == pytest.approx(1), name
 
 
 def test_a_missed_class_costs_half(tmp_path):
@@ -54,9 +54,9 @@ def test_a_missed_class_costs_half(tmp_path):
 def test_a_box_of_iou_0_6_counts_at_50_but_not_at_75(tmp_path):
     dataset = write_coco(tmp_path)
     shifted = [10 + 5, 10, 20, 20]  # 15 of 25 columns shared: IoU 0.6
-    results = coco_metrics(dataset, [found(2, shifted), found(2, BOXES[1]), found(5, BOXES[2])])
+    results = coco_metrics(dataset, [found(2, shifted, 0.8), found(2, BOXES[1]), found(5, BOXES[2])])
     assert results["AP50"] == pytest.approx(1)
-    assert results["AP75"] == pytest.approx((0.5050 + 1) / 2, abs=0.01), "one of two cats: precision 1 up to recall 1/2"
+    assert results["AP75"] == pytest.approx((51 / 101 + 1) / 2), "one of two cats, at full precision"
 
 
 def test_area_bins_come_from_the_file(tmp_path):

@@ -28,7 +28,9 @@ def test_boxes_are_in_the_pixels_of_the_picture(model):
     huge = picture.resize((round(width) * 5, round(height) * 5), Image.Resampling.BICUBIC)
     (large,) = predict(model, [huge], threshold=0)
     assert small["boxes"].shape == large["boxes"].shape == (8, 4)
-    ratio = (large["boxes"][:, 2:] - large["boxes"][:, :2]).sum() / (small["boxes"][:, 2:] - small["boxes"][:, :2]).sum()
+    ratio = (large["boxes"][:, 2:] - large["boxes"][:, :2]).sum() / (
+        small["boxes"][:, 2:] - small["boxes"][:, :2]
+    ).sum()
     assert ratio == pytest.approx(huge.width / picture.width, rel=0.15)
 
 

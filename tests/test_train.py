@@ -88,7 +88,9 @@ def test_the_published_recipe():
 def test_the_loss_falls_on_one_batch(tmp_path):
     run = run_in(tmp_path, replace(RECIPE, epochs=1, warmup_steps=0))
     run.make_schedule(steps_per_epoch=1000)
-    images = NestedTensor.from_images([torch.rand(3, 48, 64, generator=torch.Generator().manual_seed(i)) for i in (0, 1)])
+    images = NestedTensor.from_images(
+        [torch.rand(3, 48, 64, generator=torch.Generator().manual_seed(i)) for i in (0, 1)]
+    )
     boxes = torch.tensor([[0.3, 0.4, 0.2, 0.3], [0.7, 0.6, 0.3, 0.5]])
     targets = [{"labels": torch.tensor([2, 5]), "boxes": boxes}, {"labels": torch.tensor([1]), "boxes": boxes[:1]}]
     losses = [loss for _ in range(150) if (loss := run.step(images, targets)) is not None]
@@ -132,7 +134,7 @@ def test_log_lines_of_lost_steps_are_dropped_on_resume(town, tmp_path):
 
 
 def test_same_seed_same_weights_and_another_seed_others(town, tmp_path):
-    once = {name: 0 for name in ("a", "b", "c")}
+    once = {}
     recipe = replace(RECIPE, epochs=1)
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
         model = train(CONFIG, recipe, town, tmp_path / name, seed=seed, progress=False)
@@ -182,9 +184,14 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(RuntimeError), atomic_file(path) as temporary:
-        temporary.write_text("half of the n")
-        raise RuntimeError
+
+    def fail_half_way() -> None:
+        with atomic_file(path) as temporary:
+            temporary.write_text("half of the n")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        fail_half_way()
     assert path.read_text() == "old"
     with atomic_file(path) as temporary:
         temporary.write_text("new")
