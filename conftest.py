@@ -16,11 +16,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parent
 STEP = 24  # a pixel differs when a channel is off by more than this, of 255
 SHARE = 0.01  # of a picture's pixels may differ
+
+
+settings.register_profile("patient", deadline=None)  # a busy machine is no fault of the code
+settings.load_profile("patient")
 
 
 def pytest_configure(config: pytest.Config) -> None:

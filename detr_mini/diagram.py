@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from html import escape
 
 LIT = "#0072B2"  # with white text on it: contrast 5.2
-WIDTH, HEIGHT = 360, 226  # of one piece
+WIDTH, TOP, BOTTOM = 360, 12, 230  # of one piece
 ROWS = (54, 160)
 COLUMNS = (62, 180, 298)
 BOX_WIDTH, BOX_HEIGHT = 92, 44
@@ -38,10 +38,10 @@ PARTS: dict[str, tuple[Part, ...]] = {
         Part(
             "1×1 projection and positional encoding",
             ("1×1 projection", "+ positional encoding"),
-            94,
+            98,
             ROWS[1],
             0,
-            width=156,
+            width=172,
         ),
     ),
     "encoder": (Part("encoder", ("encoder",), COLUMNS[2], ROWS[1], 0),),
@@ -60,8 +60,8 @@ ARROWS: tuple[tuple[tuple[tuple[int, int], ...], ...], ...] = (
     (
         ((108, 54), (133, 54)),
         ((226, 54), (251, 54)),
-        ((298, 76), (298, 106), (94, 106), (94, 137)),
-        ((172, 160), (251, 160)),
+        ((298, 76), (298, 106), (98, 106), (98, 137)),
+        ((184, 160), (251, 160)),
         ((344, 160), (352, 160), (352, 54), (360, 54)),
     ),
     (
@@ -80,12 +80,13 @@ LABELS: tuple[tuple[tuple[int, int, str], ...], ...] = (
         (121, 90, "B × (3, H, W)"),
         (239, 90, "(B, 3, H, W)"),
         (196, 122, "(B, C, h, w)"),
-        (212, 178, "(B, hw, d)"),
+        (218, 178, "(B, hw, d)"),
         (298, 197, "(B, hw, d)"),
     ),
     (
-        (121, 94, "(B, N, d)"),
-        (86, 118, "(N, d)"),
+        (120, 99, "(B, N, d)"),
+        (84, 122, "(N, d)"),
+        (300, 24, "predictions"),
         (300, 41, "(B, N, K+1)"),
         (300, 75, "(B, N, 4)"),
         (298, 220, "targets"),
@@ -119,7 +120,7 @@ class Diagram:
         ]
         frame = _frame() if piece == 1 else ""
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" aria-hidden="true" '
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {TOP} {WIDTH} {BOTTOM - TOP}" aria-hidden="true" '
             'style="flex:1 1 300px;min-width:0;max-width:400px;height:auto" font-size="12.5" '
             'text-anchor="middle" fill="currentColor">\n'
             + "\n".join([frame, *map(_arrow, ARROWS[piece]), *map(_label, LABELS[piece]), *boxes])
@@ -177,7 +178,7 @@ def _label(label: tuple[int, int, str]) -> str:
 def _frame() -> str:
     """The dashed frame around what only training has."""
     return (
-        '<rect x="122" y="112" width="236" height="113" rx="8" fill="none" stroke="currentColor" '
+        '<rect x="122" y="112" width="236" height="116" rx="8" fill="none" stroke="currentColor" '
         'stroke-opacity="0.45" stroke-dasharray="4 4"/>'
         '<text x="180" y="129" font-size="11" font-style="italic" fill-opacity="0.85">in training</text>'
     )

@@ -63,12 +63,12 @@ def test_every_part_is_labelled_in_the_picture_and_in_words() -> None:
 
 def test_the_drawing_stays_inside_its_frame_and_boxes_do_not_overlap() -> None:
     for piece in tree(tuple(NAMES)).iter(f"{SVG}svg"):
-        width, height = map(float, piece.get("viewBox", "").split()[2:])
+        left, top, width, height = map(float, piece.get("viewBox", "").split())
         boxes = []
         for rect in piece.iter(f"{SVG}rect"):
             x, y, w, h = (float(rect.get(key, "nan")) for key in ("x", "y", "width", "height"))
-            assert 0 <= x < x + w <= width
-            assert 0 <= y < y + h <= height
+            assert left <= x < x + w <= left + width
+            assert top <= y < y + h <= top + height
             if not rect.get("stroke-dasharray"):
                 boxes.append((x, y, x + w, y + h))
         for n, (ax0, ay0, ax1, ay1) in enumerate(boxes):
