@@ -123,7 +123,7 @@ class Patch:
 
     def outline(self, inset: float = 0.0) -> list[Point]:
         """The corners, clockwise from the top left; `inset` leaves off that share of the width on either side."""
-        steps = 12 if self.bend else 1
+        steps = 24 if self.bend else 1
         heights = [self.top + (self.bottom - self.top) * i / steps for i in range(steps + 1)]
         spans = [(y, *self.span(y)) for y in heights]
         down = [(right - inset * (right - left), y) for y, left, right in spans]

@@ -149,7 +149,7 @@ def _drive(rng: random.Random, category: int, ground: Ground) -> Thing:
     road = ground.patches[-1]
     if ground.name != "avenue":
         lane = pick(rng, (0, 1))
-        y = road.top + (road.bottom - road.top) * ((0.42, 0.88)[lane] + rng.uniform(-0.06, 0.04))
+        y = road.top + (road.bottom - road.top) * ((0.42, 0.84)[lane] + rng.uniform(-0.05, 0.03))
         size = METRES[category] * ground.metre(y) * (1 if lane else -1)
         foot = (ground.width * rng.uniform(-0.02, 1.02), y, size)
         return Thing(category, rng.getrandbits(32), (foot,), HALF_VIEW[category, "side"])
@@ -179,7 +179,7 @@ def _float(rng: random.Random, category: int, ground: Ground) -> Thing | None:
     view, metres = pick(rng, (("sail", 5.0), ("sail", 5.0), ("steam", 3.4)))
     x, y, size = _spot(rng, ground, 0.06, 0.7, metres)
     half = HALF_VIEW[category, view]
-    if not _stands_on(ground, WATER, x, y, 0.8 * half * size):
+    if not _stands_on(ground, WATER, x, y + 1.5, 0.9 * half * size):  # the outline floats as well
         return None
     return Thing(category, rng.getrandbits(32), ((x, y, size * pick(rng, (-1, 1))),), half, view)
 
