@@ -6,6 +6,7 @@ from detr_mini.detr import DETR, build, postprocess
 from detr_mini.loss import SetCriterion
 from detr_mini.matcher import HungarianMatcher
 from detr_mini.nested_tensor import NestedTensor
+from detr_mini.pretrained import load, save
 
 __all__ = [
     "CONFIGS",
@@ -18,5 +19,7 @@ __all__ = [
     "box_xyxy_to_cxcywh",
     "build",
     "generalized_box_iou",
+    "load",
     "postprocess",
+    "save",
 ]

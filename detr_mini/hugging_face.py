@@ -1,0 +1,101 @@
+"""Names of weights: the published ones, which are ours, and those of Hugging Face's ``DetrForObjectDetection``."""
+
+import re
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+# Ours left, theirs right.
+_BEGINNINGS = (
+    ("backbone.0.body.", "model.backbone.model."),
+    ("backbone.1.row_embed.", "model.position_embedding.row_embeddings."),
+    ("backbone.1.col_embed.", "model.position_embedding.column_embeddings."),
+    ("input_proj.", "model.input_projection."),
+    ("query_embed.", "model.query_position_embeddings."),
+    ("transformer.encoder.layers.", "model.encoder.layers."),
+    ("transformer.decoder.layers.", "model.decoder.layers."),
+    ("transformer.decoder.norm.", "model.decoder.layernorm."),
+    ("class_embed.", "class_labels_classifier."),
+    ("bbox_embed.", "bbox_predictor."),
+)
+_LAYER_PARTS = (
+    (".multihead_attn.", ".encoder_attn."),
+    (".out_proj.", ".o_proj."),
+    (".linear1.", ".mlp.fc1."),
+    (".linear2.", ".mlp.fc2."),
+    (".norm1.", ".self_attn_layer_norm."),
+)
+_ENCODER_PARTS = (*_LAYER_PARTS, (".norm2.", ".final_layer_norm."))
+_DECODER_PARTS = (*_LAYER_PARTS, (".norm2.", ".encoder_attn_layer_norm."), (".norm3.", ".final_layer_norm."))
+
+
+def from_hugging_face(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a ``DetrForObjectDetection`` under the published names, input projections stacked.
+
+    Names of transformers 5 and the older ones of files on its hub are understood, and the ResNet may be timm's or
+    transformers' own.
+
+    Raises:
+        ValueError: a name that is not known.
+    """
+    state: dict[str, Tensor] = {}
+    for key, value in state_dict.items():
+        name = _rename(_modern(key), theirs=1)
+        if match := re.fullmatch(r"(.*)\.([qkv])_proj\.(weight|bias)", name):
+            if match[2] != "q":
+                continue
+            parts = [key.replace("q_proj", f"{letter}_proj") for letter in "qkv"]
+            if absent := [part for part in parts if part not in state_dict]:
+                raise ValueError(f"{key} is there, but {', '.join(absent)} not")
+            name, value = f"{match[1]}.in_proj_{match[3]}", torch.cat([state_dict[part] for part in parts])
+        state[name] = value
+    return state
+
+
+def to_hugging_face(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights under the names of transformers 5's ``DetrForObjectDetection`` with a ResNet of timm.
+
+    Raises:
+        ValueError: a name that has no counterpart there, such as a pre-norm encoder's last norm.
+    """
+    state: dict[str, Tensor] = {}
+    for key, value in state_dict.items():
+        name = _rename(key, theirs=0)
+        if match := re.fullmatch(r"(.*)\.in_proj_(weight|bias)", name):
+            for letter, part in zip("qkv", value.chunk(3), strict=True):
+                state[f"{match[1]}.{letter}_proj.{match[2]}"] = part.clone()
+        else:
+            state[name] = value
+    return state
+
+
+def _rename(key: str, *, theirs: int) -> str:
+    """From column ``theirs`` of the tables above to the other one."""
+    for pair in _BEGINNINGS:
+        if key.startswith(pair[theirs]):
+            name = pair[1 - theirs] + key.removeprefix(pair[theirs])
+            break
+    else:
+        raise ValueError(f"the name {key!r} has no counterpart between DETR and Hugging Face's DetrForObjectDetection")
+    parts = _ENCODER_PARTS if "encoder.layers." in name else _DECODER_PARTS if "decoder.layers." in name else ()
+    for part in parts:
+        name = name.replace(part[theirs], part[1 - theirs])
+    return name
+
+
+def _modern(key: str) -> str:
+    """A name of an older Hugging Face file, or of one with transformers' own ResNet, in the words of timm and today."""
+    key = key.replace("model.backbone.conv_encoder.model.", "model.backbone.model.")
+    if not key.startswith("model.backbone."):
+        return re.sub(r"(?<!\.mlp)\.(fc[12])\.", r".mlp.\1.", key).replace(".out_proj.", ".o_proj.")
+    for old, new in (
+        (r"\.embedder\.embedder\.convolution\.", ".conv1."),
+        (r"\.embedder\.embedder\.normalization\.", ".bn1."),
+        (r"\.shortcut\.convolution\.", ".downsample.0."),
+        (r"\.shortcut\.normalization\.", ".downsample.1."),
+    ):
+        key = re.sub(old, new, key)
+    key = re.sub(r"\.encoder\.stages\.(\d+)\.layers\.", lambda stage: f".layer{int(stage[1]) + 1}.", key)
+    key = re.sub(r"\.layer\.(\d+)\.convolution\.", lambda place: f".conv{int(place[1]) + 1}.", key)
+    return re.sub(r"\.layer\.(\d+)\.normalization\.", lambda place: f".bn{int(place[1]) + 1}.", key)
