@@ -88,7 +88,7 @@ def test_two_flips_are_none() -> None:
 
 
 @settings(deadline=None, max_examples=40)
-@given(seed=SEEDS, height=SIDES, width=SIDES, data=st.data())
+@given(seed=SEEDS, height=st.integers(100, 700), width=st.integers(100, 700), data=st.data())
 def test_boxes_and_masks_follow_the_picture(seed: int, height: int, width: int, data: st.DataObject) -> None:
     x0 = data.draw(st.integers(0, width - 8))
     y0 = data.draw(st.integers(0, height - 8))
@@ -97,12 +97,13 @@ def test_boxes_and_masks_follow_the_picture(seed: int, height: int, width: int, 
     torch.manual_seed(seed)
     image, target = train_transforms(PAPER_SIZES)(*sample((height, width), [[x0, y0, x1, y1]]))
     shown = torch.as_tensor(denormalise(image))[..., 0] > 127
-    if min(shown.any(0).sum(), shown.any(1).sum()) <= 4:  # the crop left a sliver, blurred by two resizes
-        return
+    blur = 2 + 600 / min(height, width) * 800 / 384  # a pixel of the original, as large as the resizes can make it
+    if min(shown.any(0).sum(), shown.any(1).sum()) <= 2 * blur:
+        return  # the crop left a sliver
     found = torch.tensor([extent(shown)], dtype=torch.float32)
-    torch.testing.assert_close(corners(target, image), found, rtol=0, atol=4)  # pixels of a picture of 480 or more
+    torch.testing.assert_close(corners(target, image), found, rtol=0, atol=blur)
     seen = torch.tensor([extent(target["masks"][0])], dtype=torch.float32)
-    torch.testing.assert_close(seen, found, rtol=0, atol=4)
+    torch.testing.assert_close(seen, found, rtol=0, atol=blur)
 
 
 @given(seed=SEEDS, x0=st.integers(0, 49), y0=st.integers(0, 39), w=st.integers(1, 50), h=st.integers(1, 40))
@@ -115,6 +116,14 @@ def test_crop_is_exact_to_the_pixel(seed: int, x0: int, y0: int, w: int, h: int)
     else:
         left, top, right, bottom = target["boxes"][0].tolist()
         assert left == right or top == bottom
+
+
+def test_boxes_at_the_border_survive_every_resize() -> None:
+    torch.manual_seed(0)
+    for side in range(97, 107):
+        for size in (48, 63, 77, 480):
+            transforms = train_transforms([size])
+            assert len(transforms(*sample((side, side), [[0, 0, side, side]]))[1]["boxes"]) == 1
 
 
 @settings(deadline=None, max_examples=40)

@@ -40,10 +40,9 @@ def train_transforms(sizes: Sequence[int] | None, max_size: int = 1333) -> v2.Co
     if sizes is not None:
         resize = v2.RandomChoice([_resize(size, max_size) for size in sizes])
         before_crop = v2.RandomChoice([v2.Resize(size) for size in (400, 500, 600)])
-        steps.append(
-            v2.RandomChoice([resize, v2.Compose([before_crop, RandomSizeCrop(*CROP_RANGE), resize])])
-        )
-        steps.append(v2.SanitizeBoundingBoxes(labels_getter=_per_object))  # what the crop left without area
+        steps.append(v2.RandomChoice([resize, v2.Compose([before_crop, RandomSizeCrop(*CROP_RANGE), resize])]))
+        steps.append(v2.ClampBoundingBoxes())  # a resize may round 480 up to 480.00003, which the next step would drop
+        steps.append(v2.SanitizeBoundingBoxes(labels_getter=_per_object))  # drop what the crop left without area
     return v2.Compose([*steps, *_to_model()])
 
 
