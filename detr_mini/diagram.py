@@ -75,24 +75,18 @@ ARROWS: tuple[tuple[tuple[tuple[int, int], ...], ...], ...] = (
         ((298, 207), (298, 183)),
     ),
 )
-LABELS: tuple[tuple[tuple[int, int, str], ...], ...] = (
-    (
-        (121, 90, "B × (3, H, W)"),
-        (239, 90, "(B, 3, H, W)"),
-        (196, 122, "(B, C, h, w)"),
-        (218, 178, "(B, hw, d)"),
-        (298, 197, "(B, hw, d)"),
-    ),
-    (
-        (120, 99, "(B, N, d)"),
-        (84, 122, "(N, d)"),
-        (300, 24, "predictions"),
-        (300, 41, "(B, N, K+1)"),
-        (300, 75, "(B, N, 4)"),
-        (298, 220, "targets"),
-        (239, 197, "pairs"),
-    ),
-)
+# The shape of what leaves each part, and where it is written.
+LABELS: dict[str, tuple[tuple[int, int, str], ...]] = {
+    "image": ((121, 90, "B × (3, H, W)"),),
+    "nested_tensor": ((239, 90, "(B, 3, H, W)"),),
+    "backbone": ((196, 122, "(B, C, h, w)"),),
+    "position_encoding": ((218, 178, "(B, hw, d)"),),
+    "encoder": ((298, 197, "(B, hw, d)"),),
+    "queries": ((84, 122, "(N, d)"),),
+    "decoder": ((120, 99, "(B, N, d)"),),
+    "heads": ((300, 24, "predictions"), (300, 41, "(B, N, K+1)"), (300, 75, "(B, N, 4)"), (298, 220, "targets")),
+    "matcher": ((239, 197, "pairs"),),
+}
 
 
 @dataclass(frozen=True)
@@ -115,15 +109,18 @@ class Diagram:
         )
 
     def _piece(self, piece: int) -> str:
+        # In the order of the flow: where a viewer strips drawings from a page, the words still read in order.
         boxes = [
-            _box(part, lit=name in self.lit) for name, parts in PARTS.items() for part in parts if part.piece == piece
+            "\n".join([_box(part, lit=name in self.lit) for part in parts] + [_label(x) for x in LABELS.get(name, ())])
+            for name, parts in PARTS.items()
+            if parts[0].piece == piece
         ]
         frame = _frame() if piece == 1 else ""
         return (
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {TOP} {WIDTH} {BOTTOM - TOP}" aria-hidden="true" '
             'style="flex:1 1 300px;min-width:0;max-width:400px;height:auto" font-size="12.5" '
             'text-anchor="middle" fill="currentColor">\n'
-            + "\n".join([frame, *map(_arrow, ARROWS[piece]), *map(_label, LABELS[piece]), *boxes])
+            + "\n".join([frame, *map(_arrow, ARROWS[piece]), *boxes])
             + "\n</svg>"
         )
 
@@ -155,7 +152,7 @@ def _box(part: Part, *, lit: bool) -> str:
         f'<text x="{part.x}" y="{first + 16 * n:g}" {text}>{escape(line)}</text>' for n, line in enumerate(part.lines)
     ]
     box = f'<rect x="{left}" y="{top}" width="{part.width}" height="{part.height}" rx="6" {border}/>'
-    return box + "".join(lines)
+    return "\n".join([box, *lines])
 
 
 def _arrow(points: tuple[tuple[int, int], ...]) -> str:
