@@ -152,8 +152,8 @@ def run_evaluate(options: argparse.Namespace) -> None:
     """Print and store the twelve numbers."""
     from detr_mini.data import CocoDetection, eval_transforms, require_sound
     from detr_mini.evaluate import evaluate
+    from detr_mini.files import write_atomically
     from detr_mini.pretrained import load
-    from detr_mini.train import write_atomically
 
     require_sound(options.data, splits=(options.split,), images=False)
     model = load(options.weights, device=_device(options.device))

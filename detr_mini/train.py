@@ -20,6 +20,7 @@ from detr_mini.data import CocoDetection, collate, eval_transforms, train_transf
 from detr_mini.data.transforms import PAPER_SIZES
 from detr_mini.detr import DETR
 from detr_mini.evaluate import evaluate
+from detr_mini.files import atomic_file, write_atomically
 from detr_mini.loss import SetCriterion
 from detr_mini.matcher import HungarianMatcher
 from detr_mini.pretrained import save
@@ -264,40 +265,26 @@ class Run:
 class SimilarShapes(Sampler[list[int]]):
     """Random batches of pictures of similar shape, so that little is padded.
 
-    The pictures are shuffled and cut into chunks of eight batches; in each chunk they are sorted by height over width.
-    Batches of a chunk differ in shape; any two pictures may still meet.
+    The pictures are shuffled and cut into chunks of sixteen batches. In each chunk they are sorted by kind, from wide to
+    tall, and within a kind by area. The batches of a chunk differ in shape, and any two pictures of a kind may meet.
     """
 
     def __init__(self, dataset: CocoDetection, batch_size: int) -> None:
-        pictures = [dataset.coco.imgs[i] for i in dataset.ids]
-        self.shape = torch.tensor([p["height"] / p["width"] for p in pictures])
+        sizes = torch.tensor([(dataset.coco.imgs[i]["height"], dataset.coco.imgs[i]["width"]) for i in dataset.ids])
+        kind = (2 * (sizes[:, 0] / sizes[:, 1]).log2()).round()  # -1 is 4:3 and its like, 0 a square, 1 is 3:4
+        area = sizes.prod(1)
+        self.order = kind * (area.max() + 1) + area
         self.batch_size = batch_size
 
     def __len__(self) -> int:
-        return math.ceil(len(self.shape) / self.batch_size)
+        return math.ceil(len(self.order) / self.batch_size)
 
     def __iter__(self) -> Iterator[list[int]]:
         batches: list[list[int]] = []
-        for chunk in torch.randperm(len(self.shape)).split(8 * self.batch_size):
-            ordered = chunk[self.shape[chunk].argsort(stable=True)]
+        for chunk in torch.randperm(len(self.order)).split(16 * self.batch_size):
+            ordered = chunk[self.order[chunk].argsort(stable=True)]
             batches += [batch.tolist() for batch in ordered.split(self.batch_size)]
         return iter([batches[i] for i in torch.randperm(len(batches))])
-
-
-@contextlib.contextmanager
-def atomic_file(path: Path) -> Iterator[Path]:
-    """A temporary file that takes the place of ``path`` once it is complete and on the disk."""
-    temporary = path.with_name(path.name + ".part")
-    yield temporary
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a whole file or nothing."""
-    with atomic_file(path) as temporary:
-        temporary.write_bytes(data)
 
 
 def _difference(stored: Any, mine: Any) -> str:
