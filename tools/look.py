@@ -1,7 +1,7 @@
 """Look at every page of the built book as readers do, in a real browser.
 
     pip install playwright               # once, in an environment of its own
-    python tools/look.py shots/          # after `make book`; --browser names an installed Chromium
+    python tools/look.py _build/shots    # after `make book`; --browser names an installed Chromium
 
 Opens each page at desktop and phone width, in the light and the dark theme, and saves a picture of
 it. Reports every request that leaves this machine (it is stopped), console errors, pages that

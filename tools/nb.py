@@ -55,7 +55,6 @@ def normalise(notebook: NotebookNode) -> None:
     """Take out of the outputs what differs between two runs of the same code, in place."""
     for count, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), start=1):
         cell.execution_count = count
-        cell.metadata.pop("execution", None)
         cell.outputs = merge_streams(cell.outputs)
         for output in cell.outputs:
             if output.output_type == "execute_result":
@@ -122,7 +121,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("names", nargs="*", metavar="NAME", help="a chapter, such as 01_tour; all by default")
     parser.add_argument("--book", type=Path, default=BOOK, help="the folder of the book")
     args = parser.parse_args(argv)
-    # The kernel is a child of this process: it has to find the package, and to draw inline.
+    # The kernel is a child of this process: it has to find the package, and to draw into the notebook.
     os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     os.environ.pop("MPLBACKEND", None)
     names = [Path(n).stem for n in args.names] or sorted(p.stem for p in (args.book / "src").glob("*.md"))
