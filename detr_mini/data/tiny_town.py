@@ -364,8 +364,8 @@ def draw_scene(index: int, split: str = "val", seed: int = 0, scale: int = 1) ->
     """Draws scene `index` of a split, at `scale` times its size of 112 to 136 pixels on the longer side.
 
     The same arguments give the same pixels on every machine (with Pillow 11.3 or newer: before, polygons were filled a
-    little differently). A larger scale draws the very same scene, the same objects
-    in the same order, with more detail. Every pixel belongs to exactly one segment.
+    little differently). A larger scale draws the very same scene, the same objects in the same order, with more detail.
+    Every pixel belongs to exactly one segment.
 
     Raises ValueError when `split` is neither "train" nor "val", `index` is negative or `scale` is below 1.
     """
