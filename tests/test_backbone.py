@@ -1,0 +1,183 @@
+"""Backbones against torchvision and against convolutions written out."""
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+import torchvision
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.testing import assert_close
+from torchvision.ops import FrozenBatchNorm2d
+
+from detr_mini import NestedTensor
+from detr_mini.backbone import ResNetBackbone, SmallBackbone
+
+
+@pytest.fixture(scope="module")
+def resnet18() -> ResNetBackbone:
+    return random_statistics(ResNetBackbone("resnet18")).eval()
+
+
+@pytest.fixture(scope="module")
+def small() -> SmallBackbone:
+    return random_statistics(SmallBackbone(16)).eval()
+
+
+class EveryThirtySecond(nn.Module):
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        return {"0": x[:, :, ::32, ::32]}
+
+
+@pytest.fixture(scope="module")
+def stride_only() -> ResNetBackbone:
+    """The backbone with a body that costs nothing."""
+    backbone = ResNetBackbone("resnet18")
+    backbone.body = EveryThirtySecond()
+    return backbone
+
+
+def random_statistics(module: Any) -> Any:
+    """Batch norms as after training, so that a test can see them."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        norm: Any
+        for norm in module.modules():
+            if isinstance(norm, FrozenBatchNorm2d | nn.BatchNorm2d):
+                norm.weight.uniform_(0.5, 1.0)
+                norm.bias.normal_(std=0.2)
+                norm.running_mean.normal_(std=0.2)
+                norm.running_var.uniform_(0.5, 1.5)
+    return module
+
+
+def images(*sizes: tuple[int, int], seed: int = 0) -> list[Tensor]:
+    rng = torch.Generator().manual_seed(seed)
+    return [torch.randn(3, h, w, generator=rng) for h, w in sizes]
+
+
+def test_resnet_is_torchvisions_with_its_norms_frozen() -> None:
+    ours = random_statistics(ResNetBackbone("resnet50")).eval()
+    theirs = torchvision.models.resnet50(weights=None).eval()
+    missing, unexpected = theirs.load_state_dict(ours.body.state_dict(), strict=False)
+    assert not unexpected
+    assert all(key.endswith("num_batches_tracked") or key.startswith("fc.") for key in missing)
+    batch = torch.stack(images((32, 64), (32, 64)))
+    wanted = nn.Sequential(*list(theirs.children())[:-2])(batch)
+    out = ours(NestedTensor.from_images(list(batch)))
+    assert out.tensors.shape == (2, 2048, 1, 2)
+    assert_close(out.tensors, wanted, rtol=1e-4, atol=1e-4)
+    assert not out.padded
+    assert_close(ours.train()(NestedTensor.from_images(list(batch))).tensors, out.tensors)  # frozen in training too
+
+
+def test_dilation_halves_the_stride_of_the_last_stage() -> None:
+    dc5 = ResNetBackbone("resnet50", dilation=True).eval()
+    theirs = torchvision.models.resnet50(
+        weights=None, norm_layer=FrozenBatchNorm2d, replace_stride_with_dilation=[False, False, True]
+    ).eval()
+    theirs.load_state_dict(dc5.body.state_dict(), strict=False)
+    batch = NestedTensor.from_images(images((32, 48)))
+    out = dc5(batch)
+    assert out.tensors.shape == (1, 2048, 2, 3)
+    assert out.mask.shape == (1, 2, 3)
+    assert_close(out.tensors, nn.Sequential(*list(theirs.children())[:-2])(batch.tensors), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "channels"), [("resnet18", 512), ("resnet50", 2048)])
+def test_channels_and_what_is_frozen(name: str, channels: int) -> None:
+    backbone = ResNetBackbone(name)
+    assert backbone.num_channels == channels
+    for key, parameter in backbone.named_parameters():
+        assert parameter.requires_grad == (key.split(".")[1] in ("layer2", "layer3", "layer4")), key
+        assert "bn" not in key  # weights of frozen norms are buffers
+    assert any(key.endswith("bn1.running_var") for key, _ in backbone.named_buffers())
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.tuples(st.integers(1, 200), st.integers(1, 200)), min_size=1, max_size=3))
+def test_mask_takes_the_nearest_pixel_and_leaves_every_picture_a_cell(
+    stride_only: ResNetBackbone, sizes: list[tuple[int, int]]
+) -> None:
+    batch = NestedTensor.from_images([torch.zeros(3, *size) for size in sizes])
+    out = stride_only(batch)
+    h, w = out.tensors.shape[-2:]
+    rows = torch.arange(h) * batch.mask.shape[1] // h
+    columns = torch.arange(w) * batch.mask.shape[2] // w
+    assert torch.equal(out.mask, batch.mask[:, rows][:, :, columns])
+    assert (~out.mask).flatten(1).any(1).all()
+    assert out.padded == batch.padded
+
+
+def test_padding_leaks_into_a_resnet_as_in_the_published_one(resnet18: ResNetBackbone) -> None:
+    """Batch norm turns the padding's zeros into other numbers, and the next convolution mixes them into the picture.
+
+    The published models were trained so, and their weights expect it. This test says that it is known, not that it is
+    good; the body for small pictures does not leak.
+    """
+    picture, larger = images((64, 64), (96, 128))
+    alone = resnet18(NestedTensor.from_images([picture]))
+    batch = resnet18(NestedTensor.from_images([picture, larger]))
+    assert (batch.tensors[0, :, :2, :2] - alone.tensors[0]).abs().max() > 1e-3
+    same = resnet18(NestedTensor.from_images([picture, picture]))
+    assert_close(same.tensors[:1], alone.tensors, rtol=1e-4, atol=1e-4)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.tuples(*[st.integers(1, 45)] * 2), st.tuples(*[st.integers(1, 45)] * 2), st.integers(0, 1000))
+def test_small_body_gives_the_same_features_alone_and_padded(
+    small: SmallBackbone, first: tuple[int, int], second: tuple[int, int], seed: int
+) -> None:
+    pictures = images(first, second, seed=seed)
+    with torch.no_grad():
+        batch = small(NestedTensor.from_images(pictures))
+        for number, (h, w) in enumerate((first, second)):
+            alone = small(NestedTensor.from_images(pictures[number : number + 1]))
+            rows, columns = -(-h // 8), -(-w // 8)
+            assert alone.tensors.shape == (1, 16, rows, columns)
+            assert_close(batch.tensors[number, :, :rows, :columns], alone.tensors[0], rtol=1e-4, atol=1e-4)
+            wanted = torch.ones_like(batch.mask[number])
+            wanted[:rows, :columns] = False
+            assert torch.equal(batch.mask[number], wanted)
+
+
+def test_small_body_written_out(small: SmallBackbone) -> None:
+    weights = small.state_dict()
+
+    def conv_norm(x: Tensor, conv: str, norm: str, stride: int, padding: int) -> Tensor:
+        x = F.conv2d(x, weights[f"body.{conv}.weight"], stride=stride, padding=padding)
+        mean, var, scale, shift = (
+            weights[f"body.{norm}.{name}"][:, None, None] for name in ("running_mean", "running_var", "weight", "bias")
+        )
+        return (x - mean) / (var + 1e-5).sqrt() * scale + shift
+
+    picture = images((40, 24))[0]
+    x = conv_norm(picture[None], "conv1", "bn1", 2, 1).relu()
+    for layer, stride in (("layer1", 2), ("layer2", 2), ("layer3", 1)):
+        y = conv_norm(x, f"{layer}.conv1", f"{layer}.bn1", stride, 1).relu()
+        y = conv_norm(y, f"{layer}.conv2", f"{layer}.bn2", 1, 1)
+        x = (y + conv_norm(x, f"{layer}.downsample.0", f"{layer}.downsample.1", stride, 0)).relu()
+    out = small(NestedTensor.from_images([picture]))
+    assert_close(out.tensors, x, rtol=1e-4, atol=1e-5)
+    assert small.num_channels == x.shape[1] == 16
+
+
+def test_small_body_trains() -> None:
+    body = SmallBackbone(8)
+    body(NestedTensor.from_images(images((16, 24), (24, 16)))).tensors.square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in body.parameters())
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", ["resnet18", "small"])
+def test_on_a_gpu_as_on_the_cpu(name: str, request: pytest.FixtureRequest) -> None:
+    backbone = request.getfixturevalue(name)
+    batch = NestedTensor.from_images(images((64, 96), (70, 50)))
+    wanted = backbone(batch)
+    with torch.backends.cudnn.flags(allow_tf32=False):
+        out = backbone.cuda()(batch.to("cuda"))
+    backbone.cpu()
+    assert_close(out.tensors.cpu(), wanted.tensors, rtol=1e-3, atol=1e-3)
+    assert torch.equal(out.mask.cpu(), wanted.mask)

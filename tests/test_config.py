@@ -1,0 +1,89 @@
+"""Configurations: the published ones, and what is refused."""
+
+import dataclasses
+from typing import Any
+
+import pytest
+
+from detr_mini import CONFIGS, DETRConfig
+from detr_mini.config import get_config
+
+
+def test_the_defaults_are_detr_r50() -> None:
+    config = DETRConfig()
+    assert config == CONFIGS["detr_resnet50"]
+    published = {
+        "backbone": "resnet50",
+        "dilation": False,
+        "position_embedding": "sine",
+        "position_temperature": 10000,
+        "hidden_dim": 256,
+        "nheads": 8,
+        "enc_layers": 6,
+        "dec_layers": 6,
+        "dim_feedforward": 2048,
+        "dropout": 0.1,
+        "pre_norm": False,
+        "num_queries": 100,
+        "num_classes": 91,
+        "aux_loss": True,
+        "image_size": 800,
+        "max_size": 1333,
+    }
+    assert dataclasses.asdict(config) | published == dataclasses.asdict(config)
+    assert config.position_scale == pytest.approx(6.2831853)
+
+
+def test_the_four_published_configs_differ_in_body_and_dilation() -> None:
+    bodies = {
+        "detr_resnet50": ("resnet50", False),
+        "detr_resnet50_dc5": ("resnet50", True),
+        "detr_resnet101": ("resnet101", False),
+        "detr_resnet101_dc5": ("resnet101", True),
+    }
+    for name, (backbone, dilation) in bodies.items():
+        assert CONFIGS[name] == DETRConfig(backbone=backbone, dilation=dilation)
+    assert {"nano", "mini"} == CONFIGS.keys() - bodies.keys()
+
+
+def test_a_config_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        DETRConfig().nheads = 4  # type: ignore[misc]
+
+
+def test_by_name_as_it_is_and_with_changes() -> None:
+    assert get_config("nano") == CONFIGS["nano"]
+    mine = DETRConfig(num_classes=7)
+    assert get_config(mine) == mine
+    assert get_config(mine, num_queries=5) == DETRConfig(num_classes=7, num_queries=5)
+    assert get_config("nano", num_classes=3).num_classes == 3
+    assert CONFIGS["nano"].num_classes == 14
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"backbone": "resnet51"}, r"backbone='resnet51'.*resnet18, resnet34, resnet50, resnet101, small"),
+        ({"backbone": "resnet18", "dilation": True}, "dilation=True needs.*not 'resnet18'"),
+        ({"backbone": "small", "dilation": True}, "dilation=True needs.*not 'small'"),
+        ({"position_embedding": "rotary"}, "position_embedding='rotary'; use 'sine' or 'learned'"),
+        ({"hidden_dim": 250}, "hidden_dim=250 must be a multiple of nheads=8"),
+        ({"hidden_dim": 6, "nheads": 2}, "hidden_dim=6 must be a multiple of 4"),
+        ({"dropout": 1.0}, r"dropout=1.0 must lie in \[0, 1\)"),
+        ({"dropout": -0.1}, "dropout=-0.1"),
+        ({"dec_layers": 0}, "dec_layers=0 must be at least 1"),
+        ({"dim_feedforward": 0}, "dim_feedforward=0"),
+        ({"num_queries": 0}, "num_queries=0"),
+        ({"num_classes": -3}, "num_classes=-3"),
+        ({"enc_layers": -1}, "enc_layers=-1 must not be negative"),
+        ({"hidden_dims": 64}, "no hidden_dims; its fields are.*hidden_dim"),
+    ],
+)
+def test_what_is_refused_and_why(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        get_config("detr_resnet50", **changes)
+
+
+def test_an_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(ValueError, match="'micro'; there are nano, mini, detr_resnet50"):
+        get_config("micro")
