@@ -87,6 +87,7 @@ def _rename(key: str, *, theirs: int) -> str:
 def _modern(key: str) -> str:
     """A name of an older Hugging Face file, or of one with transformers' own ResNet, in the words of timm and today."""
     key = key.replace("model.backbone.conv_encoder.model.", "model.backbone.model.")
+    key = key.replace("model.backbone.position_embedding.", "model.position_embedding.")
     if not key.startswith("model.backbone."):
         return re.sub(r"(?<!\.mlp)\.(fc[12])\.", r".mlp.\1.", key).replace(".out_proj.", ".o_proj.")
     for old, new in (
