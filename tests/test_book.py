@@ -254,7 +254,8 @@ def test_nbval_fails_on_each_change_of_what_is_stored(tmp_path: Path) -> None:
         change(cell)
     nbformat.write(notebook, book / "01_one.ipynb")
     result = run(
-        *[sys.executable, "-m", "pytest", "-c", ROOT / "pyproject.toml", "--rootdir", ROOT, "--nbval", book],
+        *[sys.executable, "-m", "pytest", "-c", str(ROOT / "pyproject.toml"), "--rootdir", str(ROOT)],
+        *["--nbval", str(book)],
         *["-p", "conftest", "-p", "no:cacheprovider", "-rA"],
         **unusable,
         PYTHONPATH=str(ROOT),
