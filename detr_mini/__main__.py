@@ -115,7 +115,6 @@ def _train(commands: Any) -> None:
 def run_train(options: argparse.Namespace) -> None:
     """Train a model."""
     from detr_mini.config import get_config
-    from detr_mini.data import require_sound
     from detr_mini.train import RECIPES, Recipe, train
 
     changed = {"num_classes": options.num_classes} if options.num_classes else {}
@@ -123,7 +122,7 @@ def run_train(options: argparse.Namespace) -> None:
     recipe = RECIPES.get(options.config, Recipe())
     wanted = {name: getattr(options, name) for name in ("epochs", "batch_size", "lr")}
     recipe = replace(recipe, **{name: value for name, value in wanted.items() if value is not None})
-    require_sound(options.data, images=False)
+    _require_sound(options.data, ("train", "val"))
     train(
         config,
         recipe,
@@ -150,12 +149,12 @@ def _evaluate(commands: Any) -> None:
 
 def run_evaluate(options: argparse.Namespace) -> None:
     """Print and store the twelve numbers."""
-    from detr_mini.data import CocoDetection, eval_transforms, require_sound
+    from detr_mini.data import CocoDetection, eval_transforms
     from detr_mini.evaluate import evaluate
     from detr_mini.files import write_atomically
     from detr_mini.pretrained import load
 
-    require_sound(options.data, splits=(options.split,), images=False)
+    _require_sound(options.data, (options.split,))
     model = load(options.weights, device=_device(options.device))
     prepare = eval_transforms(model.config.image_size, model.config.max_size)
     dataset = CocoDetection(options.data, options.split, prepare)
@@ -192,6 +191,17 @@ def run_predict(options: argparse.Namespace) -> None:
     model = load(options.weights, device=_device(options.device))
     for path in write_predictions(model, options.images, options.out, threshold=options.threshold):
         print(path)
+
+
+def _require_sound(folder: Path, splits: Sequence[str]) -> None:
+    from detr_mini.data import require_sound
+
+    if harmless := require_sound(folder, splits, images=False):
+        print(
+            f"{len(harmless)} faults in {folder} do no harm, such as boxes without area, which are left out; "
+            f"'{PROGRAM} check-data {folder}' lists them",
+            file=sys.stderr,
+        )
 
 
 def _add_weights(command: argparse.ArgumentParser) -> None:

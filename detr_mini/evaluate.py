@@ -30,8 +30,8 @@ def evaluate(
         dataset: with ``eval_transforms``.
 
     Returns:
-        ``COCO_NAMES`` to values, as pycocotools computes them. The bins of small, medium and large objects are COCO's own
-        unless the annotation file brings others (``info.area_bins``, two areas in pixels).
+        ``COCO_NAMES`` to values, as pycocotools computes them. The bins of small, medium and large objects are COCO's
+        own unless the annotation file brings others (``info.area_bins``, two areas in pixels).
     """
     return coco_metrics(dataset, detect(model, dataset, device, batch_size, workers, progress))
 

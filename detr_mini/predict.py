@@ -57,8 +57,8 @@ def to_image(picture: Picture) -> Tensor:
 def write_predictions(model: DETR, files: Sequence[Path], out: Path, *, threshold: float = 0.7) -> list[Path]:
     """For each picture write ``NAME.json`` and ``NAME.png``, the picture with its boxes, into ``out``.
 
-    A JSON file holds ``file``, ``width``, ``height`` and ``detections``: ``label`` (category id), ``name``, ``score``, and
-    ``box``, xyxy in pixels. Returns the names of what was written.
+    A JSON file holds ``file``, ``width``, ``height`` and ``detections``: ``label`` (category id), ``name``, ``score``,
+    and ``box``, xyxy in pixels. Returns the names of what was written.
 
     Raises:
         ValueError: two pictures of the same name, or a file that is not a picture; nothing has been written then.

@@ -197,8 +197,8 @@ class Run:
         self.recent.clear()
         if not math.isfinite(means[0]):
             raise FloatingPointError(
-                f"the loss is {means[0]} after {self.steps} steps: lower the learning rate (--lr, now {self.recipe.lr}); "
-                f"the last checkpoint in {self.out} is from before epoch {self.epoch + 1}"
+                f"the loss is {means[0]} after {self.steps} steps: lower the learning rate (--lr, now "
+                f"{self.recipe.lr}); the last checkpoint in {self.out} is from before epoch {self.epoch + 1}"
             )
         self.log(lr=self.optimizer.param_groups[0]["lr"], **dict(zip(names, means, strict=True)))
         return means[0]
@@ -265,8 +265,8 @@ class Run:
 class SimilarShapes(Sampler[list[int]]):
     """Random batches of pictures of similar shape, so that little is padded.
 
-    The pictures are shuffled and cut into chunks of sixteen batches. In each chunk they are sorted by kind, from wide to
-    tall, and within a kind by area. The batches of a chunk differ in shape, and any two pictures of a kind may meet.
+    The pictures are shuffled and cut into chunks of sixteen batches. In each chunk they are sorted by kind, from wide
+    to tall, and within a kind by area. The batches of a chunk differ in shape, and any two pictures of a kind may meet.
     """
 
     def __init__(self, dataset: CocoDetection, batch_size: int) -> None:
