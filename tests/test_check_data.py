@@ -272,7 +272,9 @@ def test_truncated_and_false_pictures(tmp_path: Path) -> None:
     assert "truncated" in truncated.problem
     assert "cannot identify" in text.problem
     assert check_data(tmp_path, ["train"], images=False) == []
-    assert require_sound(tmp_path, ["train"]) == []  # it does not decode
+    assert require_sound(tmp_path, ["train"]) == []
+    with pytest.raises(DataError, match="2 faults"):
+        require_sound(tmp_path, ["train"], images=True)
 
 
 def test_picture_of_another_size(tmp_path: Path) -> None:

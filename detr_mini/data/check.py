@@ -67,13 +67,17 @@ def check_data(
     return faults
 
 
-def require_sound(root: str | os.PathLike[str], splits: Sequence[str] = ("train", "val")) -> list[Fault]:
-    """Refuse data that cannot be trained on, without decoding every picture; return the faults that do no harm.
+def require_sound(
+    root: str | os.PathLike[str], splits: Sequence[str] = ("train", "val"), images: bool = False
+) -> list[Fault]:
+    """Refuse data that cannot be trained on; return the faults that do no harm.
+
+    Pictures are decoded only with `images=True`: it would hold up every start.
 
     Raises:
         DataError: lists the first faults that training cannot go on with, their number, and what to do.
     """
-    faults = check_data(root, splits, images=False)
+    faults = check_data(root, splits, images)
     fatal = [fault for fault in faults if not fault.usable]
     if fatal:
         listed = "\n".join(f"  {fault}" for fault in fatal[:LISTED_FAULTS])
