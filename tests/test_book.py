@@ -125,6 +125,7 @@ print("b", os.path.basename(os.getcwd()))
 ```
 
 ```{code-cell} python
+:label: on-purpose
 :tags: [raises-exception]
 raise ValueError("on purpose")
 ```
@@ -159,6 +160,7 @@ def test_outputs_are_stored_without_what_differs_between_runs(built: Path) -> No
     first, second = code_cells(built / "01_one.ipynb")
     assert [output.text for output in first.outputs] == ["a\nb book\n"]
     assert second.outputs[0].traceback == ["ValueError: on purpose"]
+    assert (second.id, dict(second.metadata)) == ("on-purpose", {"tags": ["raises-exception"]})
     assert b'execution"' not in (built / "01_one.ipynb").read_bytes()
 
 
@@ -180,6 +182,14 @@ def test_a_text_edited_without_a_run_is_found(
     code, told = check(book, capsys)
     assert code == 1
     assert complaint in told
+
+
+@pytest.mark.parametrize("label", ["a b", "twice"])
+def test_a_label_that_cannot_name_a_cell_is_refused(tmp_path: Path, label: str) -> None:
+    book = make_book(tmp_path, f"```{{code-cell}} python\n:label: {label}\nx = 1\n```\n\n" * 2)
+    result = run(*NB, "build", "--book", book)
+    assert result.returncode == 1
+    assert f"'{label}' cannot be a label" in result.stderr
 
 
 def test_a_notebook_without_a_text_is_found(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -40,13 +41,16 @@ def read_text(name: str, book: Path) -> NotebookNode:
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     seen: dict[str, int] = {}
     for cell in notebook.cells:
-        cell.id = cell_id(cell.source, seen)
+        cell.id = cell_id(cell, seen)
     return notebook
 
 
-def cell_id(source: str, seen: dict[str, int]) -> str:
-    """An id made from the cell's own text: it stays when other cells move."""
-    name = hashlib.sha256(source.encode()).hexdigest()[:8]
+def cell_id(cell: NotebookNode, seen: dict[str, int]) -> str:
+    """The cell's label, or a name made from its own text: it stays when other cells move."""
+    label = cell.metadata.pop("label", None)
+    if label and (label in seen or not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", label)):
+        raise SystemExit(f"{label!r} cannot be a label: it is used twice or has other signs than A-Z a-z 0-9 - _")
+    name = label or hashlib.sha256(cell.source.encode()).hexdigest()[:8]
     seen[name] = seen.get(name, 0) + 1
     return name if seen[name] == 1 else f"{name}-{seen[name]}"
 
