@@ -6,6 +6,7 @@ from detr_mini.detr import DETR, build, postprocess
 from detr_mini.loss import SetCriterion
 from detr_mini.matcher import HungarianMatcher
 from detr_mini.nested_tensor import NestedTensor
+from detr_mini.predict import predict
 from detr_mini.pretrained import load, save
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "generalized_box_iou",
     "load",
     "postprocess",
+    "predict",
     "save",
 ]

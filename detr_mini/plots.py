@@ -83,7 +83,7 @@ def slot_panels(boxes: Tensor, *, queries: Sequence[int] | None = None, columns:
         ax.set_axis_off()
     for query, ax in zip(shown, axes.flat, strict=False):
         for kind, colour, size in slot_kinds(boxes[:, query]):
-            ax.scatter(*kind[:, :2].T, s=size, c=colour, alpha=0.55, linewidths=0)
+            ax.scatter(*kind[:, :2].T.numpy(), s=size, c=colour, alpha=0.55, linewidths=0)
         ax.set(xlim=(0, 1), ylim=(1, 0), xticks=[], yticks=[])
         ax.set_title(f"{query}", fontsize=7.5, fontweight="normal", pad=2)
         for spine in ax.spines.values():

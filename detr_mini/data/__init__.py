@@ -1,9 +1,9 @@
 """Pictures and objects: Tiny Town, the COCO reader, the transforms and the checker of annotation files."""
 
-from .check import DataError, Fault, check_data, require_sound
-from .coco import CocoDetection, Target, collate, find_split, read_image
-from .tiny_town import CATEGORIES, NUM_CLASSES, Scene, SceneObject, draw_scene, make_data
-from .transforms import (
+from detr_mini.data.check import DataError, Fault, check_data, require_sound
+from detr_mini.data.coco import CocoDetection, Target, collate, find_split, read_image
+from detr_mini.data.tiny_town import CATEGORIES, NUM_CLASSES, Scene, SceneObject, draw_scene, make_data
+from detr_mini.data.transforms import (
     PAPER_SIZES,
     NormalizeBoxes,
     RandomSizeCrop,

@@ -11,7 +11,7 @@ from pathlib import Path, PurePath
 from reprlib import Repr
 from typing import Any, NamedTuple
 
-from .coco import find_split, read_image
+from detr_mini.data.coco import find_split, read_image
 
 LISTED_FAULTS = 20  # how many faults the text of a DataError spells out
 OVERSHOOT = 1.0  # pixels a box may reach beyond the picture: rounding in real files; the reader clamps it
@@ -27,7 +27,7 @@ _repr.maxlevel = 2
 class Fault:
     """One fault: in which file, where in it, the value found there, and what is wrong with it.
 
-    `usable` marks what training goes on with: boxes without area, which the reader leaves out (COCO 2017 itself
+    ``usable`` marks what training goes on with: boxes without area, which the reader leaves out (COCO 2017 itself
     has two), and faulty segmentations, which detection does not read.
     """
 
@@ -48,9 +48,9 @@ class DataError(ValueError):
 def check_data(
     root: str | os.PathLike[str], splits: Sequence[str] = ("train", "val"), images: bool = True
 ) -> list[Fault]:
-    """Every fault of the `splits` of a COCO folder; an empty list when it is sound. Never raises on bad data.
+    """Every fault of the ``splits`` of a COCO folder; an empty list when it is sound. Never raises on bad data.
 
-    With `images=False` the pictures are not decoded: each must be there and not be empty.
+    With ``images=False`` the pictures are not decoded: each must be there and not be empty.
     """
     faults: list[Fault] = []
     names: dict[int, str] = {}  # of the categories of the first split that could be read
@@ -72,7 +72,7 @@ def require_sound(
 ) -> list[Fault]:
     """Refuse data that cannot be trained on; return the faults that do no harm.
 
-    Pictures are decoded only with `images=True`: it would hold up every start.
+    Pictures are decoded only with ``images=True``: it would hold up every start.
 
     Raises:
         DataError: lists the first faults that training cannot go on with, their number, and what to do.
@@ -131,7 +131,7 @@ _ANNOTATION = {
 
 
 class _SplitCheck:
-    """Checks one annotation file and its pictures; what it finds is in `faults`, categories in `names`."""
+    """Checks one annotation file and its pictures; what it finds is in ``faults``, categories in ``names``."""
 
     def __init__(self, folder: Path, file: Path, images: bool) -> None:
         self.folder = folder

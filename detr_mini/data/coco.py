@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.transforms.v2 import functional as F
 
-from ..nested_tensor import NestedTensor
+from detr_mini.nested_tensor import NestedTensor
 
 if TYPE_CHECKING:
     from pycocotools.coco import COCO
@@ -28,10 +28,10 @@ Transform = Callable[[Tensor, Target], tuple[Tensor, Target]]
 
 
 def find_split(root: str | os.PathLike[str], split: str) -> tuple[Path, Path]:
-    """The picture folder and the annotation file of `split`, in Tiny Town's layout or in COCO 2017's.
+    """The picture folder and the annotation file of ``split``, in Tiny Town's layout or in COCO 2017's.
 
-    Tiny Town has `root/train/` and `root/annotations/instances_train.json`; COCO 2017 has the same names with
-    `2017` after the split. Whichever annotation file exists decides.
+    Tiny Town has ``root/train/`` and ``root/annotations/instances_train.json``; COCO 2017 has the same names with
+    ``2017`` after the split. Whichever annotation file exists decides.
 
     Raises:
         FileNotFoundError: neither file is there.
@@ -66,14 +66,14 @@ def read_image(path: str | os.PathLike[str]) -> Tensor:
 class CocoDetection(Dataset[tuple[Tensor, Target]]):
     """The pictures of one split with their objects.
 
-    Without `transforms`, item `i` is the picture `ids[i]`, a `tv_tensors.Image` (3, H, W) uint8, and its
+    Without ``transforms``, item ``i`` is the picture ``ids[i]``, a ``tv_tensors.Image`` (3, H, W) uint8, and its
     target:
 
-    * `boxes` (T, 4): `tv_tensors.BoundingBoxes`, xyxy in pixels, clamped to the picture
-    * `labels` (T,) int64: category ids as in the file, so `num_classes` is the highest id + 1
-    * `area` (T,): pixels of the original picture, as annotated; `iscrowd` (T,) int64: all 0
-    * `image_id` () int64; `orig_size` and `size` (2,) int64: height, width
-    * `masks` (T, H, W) bool `tv_tensors.Mask`, with `masks=True`
+    * ``boxes`` (T, 4): ``tv_tensors.BoundingBoxes``, xyxy in pixels, clamped to the picture
+    * ``labels`` (T,) int64: category ids as in the file, so ``num_classes`` is the highest id + 1
+    * ``area`` (T,): pixels of the original picture, as annotated; ``iscrowd`` (T,) int64: all 0
+    * ``image_id`` () int64; ``orig_size`` and ``size`` (2,) int64: height, width
+    * ``masks`` (T, H, W) bool ``tv_tensors.Mask``, with ``masks=True``
 
     Crowds and boxes without area are left out, as in DETR's training; pictures without objects stay: T is 0.
     """
@@ -85,7 +85,7 @@ class CocoDetection(Dataset[tuple[Tensor, Target]]):
         transforms: Transform | None = None,
         masks: bool = False,
     ) -> None:
-        """Read the annotation file of `split` under `root`; pictures are read when asked for.
+        """Read the annotation file of ``split`` under ``root``; pictures are read when asked for.
 
         Raises:
             FileNotFoundError: there is no such split.
@@ -147,7 +147,7 @@ def _read_annotations(path: Path) -> "COCO":
 
 
 def _clamped_xyxy(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Boxes x, y, width, height (T, 4) to xyxy (T, 4) within a picture of `size` (height, width)."""
+    """Boxes x, y, width, height (T, 4) to xyxy (T, 4) within a picture of ``size`` (height, width)."""
     height, width = size
     boxes = torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1)
     return boxes.clamp(min=torch.zeros(4), max=torch.tensor([width, height, width, height]))

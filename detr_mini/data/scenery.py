@@ -1,7 +1,7 @@
 """The background of a Tiny Town scene: the light of the hour, the lie of the land, and how both are drawn.
 
-All lengths are scene pixels, y downwards. The ground is a plane seen from a camera `eye` metres above it, so a metre at
-the height y of the picture measures (y - horizon) / eye pixels, and everything on the ground follows from that.
+All lengths are scene pixels, y downwards. The ground is a plane seen from a camera ``eye`` metres above it, so a metre
+at the height y of the picture measures (y - horizon) / eye pixels, and everything on the ground follows from that.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ SKY, GRASS, ROAD, WATER = 1, 2, 3, 4  # segment ids of the four kinds of stuff
 
 @dataclass(frozen=True)
 class Mood:
-    """Colours of one hour of the day. Pairs run from far to near; `light` dims what stands in the scene, of 255."""
+    """Colour of one hour of the day. Pairs run from far to near; ``light`` dims what stands in the scene, of 255."""
 
     sky: tuple[Colour, ...]
     sun: Colour
@@ -122,7 +122,7 @@ class Patch:
         return self.left == (-1.0, -1.0)
 
     def outline(self, inset: float = 0.0) -> list[Point]:
-        """The corners, clockwise from the top left; `inset` leaves off that share of the width on either side."""
+        """The corners, clockwise from the top left; ``inset`` leaves off that share of the width on either side."""
         steps = 24 if self.bend else 1
         heights = [self.top + (self.bottom - self.top) * i / steps for i in range(steps + 1)]
         spans = [(y, *self.span(y)) for y in heights]
@@ -160,7 +160,7 @@ def _strip(kind: int, width: int, top: float, bottom: float) -> Patch:
 
 
 def lay_ground(rng: random.Random, width: int, height: int) -> Ground:
-    """Draws one of six layouts by lot: street, avenue, green, lake, river, or a road along the shore."""
+    """Draw one of six layouts by lot: street, avenue, green, lake, river, or a road along the shore."""
     name = pick(rng, ("street", "street", "avenue", "avenue", "green", "lake", "lake", "river", "shore", "shore"))
     horizon = height * rng.uniform(0.34, 0.46)
     eye = rng.uniform(2.1, 4.0)
@@ -197,7 +197,7 @@ def lay_ground(rng: random.Random, width: int, height: int) -> Ground:
 
 
 def paint_scenery(canvas: Canvas, ground: Ground, mood: Mood, rng: random.Random) -> None:
-    """Paints sky, hills and ground, labelling every pixel with the id of its stuff."""
+    """Paint sky, hills and ground, labelling every pixel with the id of its stuff."""
     w, h = float(ground.width), ground.horizon
     canvas.gradient(((-1, -1), (w + 1, -1), (w + 1, h + 2), (-1, h + 2)), mood.sky, SKY)
     sun = w * rng.uniform(0.12, 0.88)
@@ -358,7 +358,7 @@ def _water(canvas: Canvas, ground: Ground, water: Patch, mood: Mood, sun: float,
 
 
 def grain(image: np.ndarray, rng: random.Random) -> np.ndarray:
-    """Adds a fine paper grain of at most two grey levels to an image (H, W, 3) uint8."""
+    """Add a fine paper grain of at most two grey levels to an image (H, W, 3) uint8."""
     h, w = image.shape[:2]
     noise = np.frombuffer(rng.randbytes(h * w), np.uint8).reshape(h, w, 1).astype(np.int16)
     return np.clip(image + (noise % 5 - 2), 0, 255).astype(np.uint8)

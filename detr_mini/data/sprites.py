@@ -29,12 +29,12 @@ TYRE: Colour = (40, 40, 48)
 
 
 def pick(rng: random.Random, items: Sequence[T]) -> T:
-    """One item, from `rng.random()` alone, whose stream is the same in every version of Python."""
+    """One item, from ``rng.random()`` alone, whose stream is the same in every version of Python."""
     return items[int(rng.random() * len(items))]
 
 
 def mix(a: Colour, b: Colour, share: float) -> Colour:
-    """`a` moved towards `b`: share 0 gives `a`, share 1 gives `b`."""
+    """``a`` moved towards ``b``: share 0 gives ``a``, share 1 gives ``b``."""
     return (
         round(a[0] + (b[0] - a[0]) * share),
         round(a[1] + (b[1] - a[1]) * share),
@@ -80,7 +80,7 @@ smooth = lru_cache(maxsize=512)(chaikin)  # sprites round the same few polygons 
 
 @lru_cache(maxsize=512)
 def rounded(radius: float, *points: Point) -> tuple[Point, ...]:
-    """Rounds the corners of a closed polygon within `radius` of each; its sides stay straight."""
+    """Rounds the corners of a closed polygon within ``radius`` of each; its sides stay straight."""
     cut: list[Point] = []
     for before, (x, y), after in zip(points[-1:] + points[:-1], points, points[1:] + points[:1], strict=True):
         ends = []
@@ -163,7 +163,7 @@ class Canvas:
         self.label.polygon(corners, segment)
 
     def sprite(self, sprite: Sprite, x: float, y: float, size: float, light: Colour, segment: int) -> None:
-        """Draws a sprite standing at (x, y), `abs(size)` pixels for its unit height, mirrored if size is negative."""
+        """Draw a sprite standing at (x, y), ``abs(size)`` pixels for its unit height, mirrored if size is negative."""
         edge = max(1, round((0.28 + 0.006 * abs(size)) * self.factor))
         rim = tuple(c * k // 255 for c, k in zip(OUTLINE, light, strict=True))
         placed = [
@@ -549,7 +549,7 @@ ROOFS: tuple[Colour, ...] = ((196, 64, 44), (176, 48, 44), (214, 96, 48))
 
 
 def house(rng: random.Random, lit: bool) -> Sprite:
-    """A house with pale walls and a warm roof, side-on or gable first; its windows glow when `lit`."""
+    """A house with pale walls and a warm roof, side-on or gable first; its windows glow when ``lit``."""
     wall, roof = pick(rng, WALLS), pick(rng, ROOFS)
     door = pick(rng, ((44, 110, 130), (120, 70, 44), (52, 120, 76)))
     pane = (255, 220, 110) if lit else (116, 168, 204)

@@ -3,7 +3,7 @@
 A scene is made in three steps: a lie of the land (street, avenue, green, lake, river, shore) with the light of an
 hour; objects placed in it, each where it belongs and as large as its distance asks; and the drawing, once in colour
 and once into a buffer of segment ids. Boxes, areas and masks are read from that buffer, so they are those of what
-can be seen. `draw_scene` is a pure function of (seed, split, index, scale).
+can be seen. ``draw_scene`` is a pure function of (seed, split, index, scale).
 
 What makes it learnable in minutes by a detection transformer trained from scratch:
 
@@ -199,7 +199,7 @@ def _stands_on(ground: Ground, kind: int, x: float, y: float, reach: float) -> b
 
 
 def _crowd(rng: random.Random, ground: Ground) -> Thing | None:
-    """A far-off group of small people, to be annotated as one segment with `iscrowd`."""
+    """A far-off group of small people, to be annotated as one segment with ``iscrowd``."""
     y = ground.horizon + (ground.height - ground.horizon) * rng.uniform(0.1, 0.2)
     size = ground.height * rng.uniform(0.075, 0.1)
     x, feet = ground.width * rng.uniform(0.05, 0.75), []
@@ -361,13 +361,13 @@ def _measure(ids: np.ndarray, segment: int, category: int, iscrowd: int = 0) -> 
 
 
 def draw_scene(index: int, split: str = "val", seed: int = 0, scale: int = 1) -> Scene:
-    """Draws scene `index` of a split, at `scale` times its size of 112 to 136 pixels on the longer side.
+    """Draw scene ``index`` of a split, at ``scale`` times its size of 112 to 136 pixels on the longer side.
 
     The same arguments give the same pixels on every machine (with Pillow 11.3 or newer: before, polygons were filled a
     little differently). A larger scale draws the very same scene, the same objects in the same order, with more detail.
     Every pixel belongs to exactly one segment.
 
-    Raises ValueError when `split` is neither "train" nor "val", `index` is negative or `scale` is below 1.
+    Raises ValueError when ``split`` is neither "train" nor "val", ``index`` is negative or ``scale`` is below 1.
     """
     if split not in ("train", "val"):
         raise ValueError(f"split is {split!r}; Tiny Town has 'train' and 'val'")
@@ -386,16 +386,30 @@ def draw_scene(index: int, split: str = "val", seed: int = 0, scale: int = 1) ->
 
 
 def make_data(
-    root: str | os.PathLike[str], train: int = 12_000, val: int = 500, seed: int = 0, workers: int | None = None
+    root: str | os.PathLike[str],
+    train: int = 12_000,
+    val: int = 500,
+    seed: int = 0,
+    workers: int | None = None,
+    progress: bool = True,
 ) -> None:
-    """Draws Tiny Town and writes it under `root` in COCO format, remaking what this command wrote there before.
+    """Draw Tiny Town and write it under ``root`` in COCO format, remaking what this command wrote there before.
 
-    Writes `train/*.jpg` and `val/*.jpg`, `annotations/instances_{train,val}.json` with things and
-    `annotations/panoptic_{train,val}.json` with things and stuff, whose maps lie in the folders of the same name. The
-    annotation files' `info` holds `area_bins`, the areas in pixels that part small from medium from large objects: 1 %
-    and 6 % of a nominal 128 x 96 picture, because COCO's own bins (32^2 and 96^2 pixels) would call everything small at
-    this size. The bytes do not depend on `workers`, the number of processes (as many as CPUs by default).
+    There will be ``train/*.jpg`` and ``val/*.jpg``, ``annotations/instances_{train,val}.json`` with things and
+    ``annotations/panoptic_{train,val}.json`` with things and stuff, whose maps lie in the folders of the same name.
+    The annotation files' ``info`` holds ``area_bins``, the areas in pixels that part small from medium from large
+    objects: 1 % and 6 % of a nominal 128 x 96 picture. COCO's own bins (32^2 and 96^2 pixels) would call everything
+    small at this size.
 
-    Raises FileExistsError when `root` holds files of these names from elsewhere, ValueError for a number out of range.
+    Args:
+        train, val: number of scenes.
+        seed: same seed, same bytes; they do not depend on ``workers``.
+        workers: processes that draw, by default one for each core. In a script that is run as a file, more than one
+            needs the usual ``if __name__ == "__main__":``.
+        progress: show a bar.
+
+    Raises:
+        FileExistsError: ``root`` holds files of these names from elsewhere.
+        ValueError: a number of scenes out of range.
     """
-    write_coco(root, {"train": train, "val": val}, seed, draw_scene, CATEGORIES, workers)
+    write_coco(root, {"train": train, "val": val}, seed, draw_scene, CATEGORIES, workers, progress)

@@ -1,7 +1,7 @@
 """From a picture in pixels to what the model is trained on: flips, sizes, crops, normalisation.
 
-Everything is built on `torchvision.transforms.v2`, which moves boxes and masks along with the picture, and
-draws from torch's generator alone: `torch.manual_seed` fixes the result.
+Everything is built on ``torchvision.transforms.v2``, which moves boxes and masks along with the picture, and
+draws from torch's generator alone: ``torch.manual_seed`` fixes the result.
 
 Book: the chapter on data preparation.
 """
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
-from .coco import Target
+from detr_mini.data.coco import Target
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -25,16 +25,16 @@ CROP_RANGE = (384, 600)  # shortest and longest side of the random crop, in pixe
 
 
 def train_transforms(sizes: Sequence[int] | None, max_size: int = 1333) -> v2.Compose:
-    """The augmentation of DETR's training (paper, appendix A.4), or with `sizes=None` only a random flip.
+    """The augmentation of DETR's training (paper, appendix A.4), or with ``sizes=None`` only a random flip.
 
-    With sizes, such as `PAPER_SIZES`: flip half of the time; then half of the time resize the short side to
-    one of `sizes`, else resize it to 400, 500 or 600, crop at random, and resize to one of `sizes`. The long
-    side is kept within `max_size`. Last come normalisation and `NormalizeBoxes`.
+    With sizes, such as ``PAPER_SIZES``: flip half of the time; then half of the time resize the short side to
+    one of ``sizes``, else resize it to 400, 500 or 600, crop at random, and resize to one of ``sizes``. The long
+    side is kept within ``max_size``. Last come normalisation and ``NormalizeBoxes``.
 
-    Takes and returns (image, target) as `CocoDetection` makes them.
+    Takes and returns (image, target) as ``CocoDetection`` makes them.
 
     Raises:
-        ValueError: a size is not below `max_size`.
+        ValueError: a size is not below ``max_size``.
     """
     steps: list[nn.Module] = [v2.RandomHorizontalFlip()]
     if sizes is not None:
@@ -47,22 +47,22 @@ def train_transforms(sizes: Sequence[int] | None, max_size: int = 1333) -> v2.Co
 
 
 def eval_transforms(size: int | None, max_size: int = 1333) -> v2.Compose:
-    """Resize the short side to `size` (DETR: 800), the long side to `max_size` at most, and normalise.
+    """Resize the short side to ``size`` (DETR: 800), the long side to ``max_size`` at most, and normalise.
 
-    With `size=None` the picture keeps its size. Takes and returns (image, target) as `CocoDetection` makes
+    With ``size=None`` the picture keeps its size. Takes and returns (image, target) as ``CocoDetection`` makes
     them.
 
     Raises:
-        ValueError: the size is not below `max_size`.
+        ValueError: the size is not below ``max_size``.
     """
     steps = [] if size is None else [_resize(size, max_size)]
     return v2.Compose([*steps, *_to_model()])
 
 
 class RandomSizeCrop(v2.Transform):
-    """Crop a window whose height and width are drawn, each alone, from `shortest` pixels to `longest`.
+    """Crop a window whose height and width are drawn, each alone, from ``shortest`` pixels to ``longest``.
 
-    A side that is shorter than `longest` allows crops up to itself; one below `shortest` is kept whole.
+    A side that is shorter than ``longest`` allows crops up to itself; one below ``shortest`` is kept whole.
     """
 
     def __init__(self, shortest: int, longest: int) -> None:
@@ -92,7 +92,7 @@ class RandomSizeCrop(v2.Transform):
 class NormalizeBoxes(nn.Module):
     """Boxes xyxy in pixels become plain cxcywh in [0, 1], (T, 4); the last step before the model.
 
-    `size` (2,) becomes the height and width of the picture as the model sees it; picture and masks become
+    ``size`` (2,) becomes the height and width of the picture as the model sees it; picture and masks become
     plain tensors, (3, H, W) and (T, H, W).
     """
 
@@ -135,5 +135,5 @@ def _per_object(sample: tuple[Tensor, Target]) -> tuple[Tensor, ...]:
 
 
 def _randint(low: int, high: int) -> int:
-    """A whole number from `low` to `high`, both included."""
+    """A whole number from ``low`` to ``high``, both included."""
     return int(torch.randint(low, high + 1, ()))

@@ -16,6 +16,8 @@ from PIL import Image
 from pycocotools import mask as rle
 from tqdm import tqdm
 
+from detr_mini.files import write_atomically
+
 if TYPE_CHECKING:
     from detr_mini.data.tiny_town import Category, Scene
 
@@ -47,26 +49,25 @@ def write_coco(
     draw: Draw,
     categories: Sequence[Category],
     workers: int | None = None,
+    progress: bool = True,
 ) -> None:
-    """Draws `counts[split]` scenes of each split and writes them under `root`; see `tiny_town.make_data`."""
+    """Draw ``counts[split]`` scenes of each split and writes them under ``root``; see ``tiny_town.make_data``."""
     root = Path(root)
     if any(not 0 <= count < FIRST_ID["val"] for count in counts.values()):
         raise ValueError(f"cannot draw {dict(counts)} scenes: each number must lie between 0 and {FIRST_ID['val'] - 1}")
     _clear(root, counts)
     root.mkdir(parents=True, exist_ok=True)
-    _write(
-        root / MARKER, json.dumps({"made_by": "python -m detr_mini make-data", "seed": seed, "counts": dict(counts)})
-    )
+    _dump(root / MARKER, {"made_by": "python -m detr_mini make-data", "seed": seed, "counts": dict(counts)})
     for split, count in counts.items():
         for folder in (root / split, root / "annotations" / f"panoptic_{split}"):
             folder.mkdir(parents=True, exist_ok=True)
         job = partial(_write_chunk, root, split, seed, draw)
-        records = list(tqdm(_each(job, count, workers), total=count, desc=split, unit="image"))
+        records = list(tqdm(_each(job, count, workers), total=count, desc=split, unit="image", disable=not progress))
         _write_json(root, split, records, categories)
 
 
 def _clear(root: Path, counts: Mapping[str, int]) -> None:
-    """Refuses a folder that holds someone else's files; takes away images that an earlier, larger run left."""
+    """Refuse a folder that holds someone else's files; takes away images that an earlier, larger run left."""
     ours = [root / s for s in counts] + [
         root / "annotations" / f"{k}_{s}.json" for k in ("instances", "panoptic") for s in counts
     ]
@@ -109,7 +110,7 @@ def _write_chunk(root: Path, split: str, seed: int, draw: Draw, indices: range) 
 
 
 def _write_scene(root: Path, split: str, index: int, scene: Scene) -> Record:
-    """Writes one image and its panoptic map; returns its entries in the two annotation files."""
+    """Write one image and its panoptic map; returns its entries in the two annotation files."""
     image_path, panoptic_path = _paths(root, split, index)
     image_id, (width, height) = FIRST_ID[split] + index, scene.image.size
     _save(image_path, scene.image, format="JPEG", quality=92, subsampling=0)
@@ -148,28 +149,27 @@ def _write_json(root: Path, split: str, records: Sequence[Record], categories: S
     first = FIRST_ID[split] * 100  # annotation ids differ between splits too, as no scene holds a hundred objects
     annotations = [{"id": first + i, **annotation} for i, annotation in enumerate(loose)]
     named = [{"id": c.id, "name": c.name, "supercategory": c.supercategory} for c in categories if c.isthing]
-    _write(
+    _dump(
         root / "annotations" / f"instances_{split}.json",
-        json.dumps({**head, "annotations": annotations, "categories": named}),
+        {**head, "annotations": annotations, "categories": named},
     )
     full = [
         {"id": c.id, "name": c.name, "supercategory": c.supercategory, "isthing": c.isthing, "color": list(c.colour)}
         for c in categories
     ]
     panoptic = [record["panoptic"] for record in records]
-    _write(
+    _dump(
         root / "annotations" / f"panoptic_{split}.json",
-        json.dumps({**head, "annotations": panoptic, "categories": full}),
+        {**head, "annotations": panoptic, "categories": full},
     )
 
 
-def _write(path: Path, text: str) -> None:
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    os.replace(part, path)
+def _dump(path: Path, content: object) -> None:
+    write_atomically(path, json.dumps(content).encode())
 
 
 def _save(path: Path, image: Image.Image, **options: Any) -> None:
+    # Without waiting for the disk, file by file: a picture that a power cut spoils is drawn again by the same command.
     part = path.with_name(path.name + ".part")
     image.save(part, **options)
     os.replace(part, path)

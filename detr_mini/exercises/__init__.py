@@ -18,7 +18,7 @@ class Solution:
 
     def _repr_html_(self) -> str:
         return (
-            '<details class="solution"><summary>Solution</summary>'
+            '<details class="solution"><summary>Show a solution</summary>'
             f'<div class="highlight"><pre>{escape(self.source)}</pre></div></details>'
         )
 
