@@ -39,6 +39,9 @@ class DETRConfig:
             )
         if self.position_embedding not in ("sine", "learned"):
             raise ValueError(f"position_embedding={self.position_embedding!r}; use 'sine' or 'learned'")
+        for field in ("hidden_dim", "nheads", "dec_layers", "dim_feedforward", "num_queries", "num_classes"):
+            if getattr(self, field) < 1:
+                raise ValueError(f"{field}={getattr(self, field)} must be at least 1")
         if self.hidden_dim % self.nheads:
             raise ValueError(f"hidden_dim={self.hidden_dim} must be a multiple of nheads={self.nheads}")
         if self.hidden_dim % 4:
@@ -47,9 +50,6 @@ class DETRConfig:
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"dropout={self.dropout} must lie in [0, 1)")
-        for field in ("dec_layers", "dim_feedforward", "num_queries", "num_classes"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field}={getattr(self, field)} must be at least 1")
         if self.enc_layers < 0:
             raise ValueError(f"enc_layers={self.enc_layers} must not be negative")
 

@@ -69,6 +69,8 @@ def test_by_name_as_it_is_and_with_changes() -> None:
         ({"position_embedding": "rotary"}, "position_embedding='rotary'; use 'sine' or 'learned'"),
         ({"hidden_dim": 250}, "hidden_dim=250 must be a multiple of nheads=8"),
         ({"hidden_dim": 6, "nheads": 2}, "hidden_dim=6 must be a multiple of 4"),
+        ({"nheads": 0}, "nheads=0 must be at least 1"),
+        ({"hidden_dim": 0}, "hidden_dim=0 must be at least 1"),
         ({"dropout": 1.0}, r"dropout=1.0 must lie in \[0, 1\)"),
         ({"dropout": -0.1}, "dropout=-0.1"),
         ({"dec_layers": 0}, "dec_layers=0 must be at least 1"),
