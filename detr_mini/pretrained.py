@@ -133,19 +133,21 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Notes]:
 
 
 def _read_pickle(path: Path) -> Any:
+    file = path.open("rb")  # what goes wrong from here on is the content's fault
     damaged = f"{path} is damaged or no PyTorch checkpoint; copy or download it again"
     # Published checkpoints carry the Namespace of their training options. It holds values and does nothing.
+    allowed = torch.serialization.safe_globals([argparse.Namespace])
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True)
+        with file, allowed:
+            return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if refused := re.search(r"(?:GLOBAL|global) (\S+\.\S+)", str(error)):
+        if refused := re.search(r"GLOBAL (\S+)", str(error)):
             raise ValueError(
                 f"{path} wants to run {refused[1]} while it is read, and nothing in a checkpoint is ever run here. If "
                 f"you trust where it comes from, read it elsewhere and store its tensors alone, as .safetensors"
             ) from None
         raise ValueError(damaged) from None
-    except (RuntimeError, EOFError, KeyError, ValueError, AttributeError):  # what other bytes lead to
+    except (RuntimeError, OSError, EOFError, LookupError, ValueError, AttributeError, TypeError):
         raise ValueError(damaged) from None
 
 
