@@ -17,7 +17,7 @@ from detr_mini.hugging_face import from_hugging_face, to_hugging_face
 
 transformers = pytest.importorskip("transformers")
 
-SIZES = ((64, 96), (77, 50), (96, 64))
+SIZES = ((64, 70), (77, 50), (40, 64))
 BODIES: dict[str, dict[str, Any]] = {
     "resnet18": {"hidden_sizes": [64, 128, 256, 512], "depths": [2, 2, 2, 2], "layer_type": "basic"},
     "resnet50": {"hidden_sizes": [256, 512, 1024, 2048], "depths": [3, 4, 6, 3], "layer_type": "bottleneck"},
@@ -109,7 +109,7 @@ def names_of_their_resnet(key: str) -> str:
     return key.replace(".downsample.0.", ".shortcut.convolution.").replace(".downsample.1.", ".shortcut.normalization.")
 
 
-@pytest.mark.parametrize(("body", "positions"), [("resnet18", "sine"), ("resnet18", "learned"), ("resnet50", "sine")])
+@pytest.mark.parametrize(("body", "positions"), [("resnet18", "learned"), ("resnet50", "sine")])
 def test_their_weights_in_our_model(body: str, positions: str) -> None:
     other = randomise(theirs(body, positions))
     ours = DETR(our_config(body, positions))
@@ -117,7 +117,7 @@ def test_their_weights_in_our_model(body: str, positions: str) -> None:
     compare(ours, other)
 
 
-@pytest.mark.parametrize(("body", "positions"), [("resnet18", "sine"), ("resnet18", "learned"), ("resnet50", "sine")])
+@pytest.mark.parametrize(("body", "positions"), [("resnet18", "sine"), ("resnet50", "learned")])
 def test_our_weights_in_their_model(body: str, positions: str) -> None:
     ours = randomise(DETR(our_config(body, positions)))
     other = theirs(body, positions)

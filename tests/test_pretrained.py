@@ -199,7 +199,7 @@ def test_overrides_tell_what_shapes_cannot(tmp_path: Path) -> None:
     torch.save({"model": model.state_dict()}, tmp_path / "dc5.pth")
     again = load(tmp_path / "dc5.pth", dilation=True, nheads=2)
     assert again.config == model.config
-    picture = [torch.randn(3, 64, 64)]
+    picture = [torch.randn(3, 32, 48)]
     with torch.no_grad():
         assert torch.equal(again(picture)["pred_boxes"], model(picture)["pred_boxes"])
         assert not torch.equal(load(tmp_path / "dc5.pth")(picture)["pred_boxes"], model(picture)["pred_boxes"])
@@ -229,7 +229,7 @@ def test_a_pickle_that_runs_code_is_refused(zipped: bool, tmp_path: Path) -> Non
     trace, path = tmp_path / "trace", tmp_path / "evil.pth"
     content = {"model": published_like().state_dict(), "args": RunsCode(trace)}
     torch.save(content, path, _use_new_zipfile_serialization=zipped)
-    with pytest.raises(ValueError, match=r"evil\.pth wants to run \S+ while it is read.*never|nothing.*\.safetensors"):
+    with pytest.raises(ValueError, match=r"evil\.pth wants to run \S+ while it is read, and nothing .*\.safetensors"):
         load(path)
     assert not trace.exists()
     torch.load(path, weights_only=False)
