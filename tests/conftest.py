@@ -8,7 +8,8 @@ import pytest
 import torch
 
 # Small tensors gain nothing from threads that wait for each other on a busy machine.
-torch.set_num_threads(min(2, os.cpu_count() or 1))
+if "OMP_NUM_THREADS" not in os.environ:
+    torch.set_num_threads(min(2, os.cpu_count() or 1))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
