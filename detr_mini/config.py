@@ -61,7 +61,7 @@ _SMALL = DETRConfig(
     position_scale=16 * math.pi,
     hidden_dim=96,
     nheads=4,
-    enc_layers=3,
+    enc_layers=2,
     dec_layers=3,
     dim_feedforward=192,
     dropout=0.0,
@@ -74,7 +74,7 @@ _SMALL = DETRConfig(
 
 CONFIGS: dict[str, DETRConfig] = {
     "nano": _SMALL,
-    "mini": replace(_SMALL, hidden_dim=128, nheads=8, dec_layers=6, dim_feedforward=512, num_queries=40),
+    "mini": replace(_SMALL, hidden_dim=128, nheads=8, enc_layers=6, dec_layers=6, dim_feedforward=512, num_queries=40),
     "detr_resnet50": DETRConfig(),
     "detr_resnet50_dc5": DETRConfig(dilation=True),
     "detr_resnet101": DETRConfig(backbone="resnet101"),

@@ -62,12 +62,13 @@ def test_written_files_say_what_was_found(model, tmp_path):
     assert [path.name for path in written] == ["street.json", "street.png"]
     content = json.loads(written[0].read_text())
     (found,) = predict(model, [picture], threshold=0)
-    assert (content["file"], (content["width"], content["height"])) == ("street.png", Image.open(picture).size)
+    assert (content["file"], (content["width"], content["height"])) == ("street.png", draw_scene(4).image.size)
     assert [d["label"] for d in content["detections"]] == found["labels"].tolist()
     for detection, box in zip(content["detections"], found["boxes"].tolist(), strict=True):
         assert detection["box"] == pytest.approx(box, abs=0.006)
         assert detection["name"] == {1: "person", 2: "car"}.get(detection["label"], str(detection["label"]))
-    assert Image.open(written[1]).width == 800
+    with Image.open(written[1]) as drawn:
+        assert drawn.width == 800
 
 
 def test_a_file_that_is_no_picture_is_named_and_nothing_is_written(model, tmp_path):

@@ -256,3 +256,19 @@ def test_denormalise_undoes_the_normalisation() -> None:
     shown = denormalise(image)
     assert shown.dtype == np.uint8
     assert np.array_equal(shown, pixels.permute(1, 2, 0).numpy())
+
+
+@pytest.mark.parametrize(("size", "expected"), [((100, 200), (50, 100)), ((90, 60), (90, 60)), ((1000, 3), (100, 1))])
+def test_without_size_only_larger_pictures_shrink(size: tuple[int, int], expected: tuple[int, int]) -> None:
+    image, target = sample(size, [[0, 0, size[1] // 2, size[0]]])
+    result, new = eval_transforms(None, max_size=100)(image, target)
+    assert tuple(result.shape[1:]) == tuple(new["size"].tolist()) == tuple(new["masks"].shape[1:]) == expected
+    torch.testing.assert_close(new["boxes"][0, 2:], torch.tensor([size[1] // 2 / size[1], 1.0]))
+
+
+def test_an_image_alone_is_prepared_like_one_with_its_target() -> None:
+    image, target = sample((60, 90), [[10, 20, 30, 50]])
+    for transform in (eval_transforms(None, max_size=50), eval_transforms(48)):
+        alone = transform(image)
+        assert type(alone) is Tensor
+        assert torch.equal(alone, transform(image, target)[0])

@@ -49,14 +49,31 @@ def train_transforms(sizes: Sequence[int] | None, max_size: int = 1333) -> v2.Co
 def eval_transforms(size: int | None, max_size: int = 1333) -> v2.Compose:
     """Resize the short side to ``size`` (DETR: 800), the long side to ``max_size`` at most, and normalise.
 
-    With ``size=None`` the picture keeps its size. Takes and returns (image, target) as ``CocoDetection`` makes
-    them.
+    With ``size=None`` only a picture whose long side exceeds ``max_size`` is resized, to that. Takes and returns
+    (image, target) as ``CocoDetection`` makes them, or an image alone.
 
     Raises:
         ValueError: the size is not below ``max_size``.
     """
-    steps = [] if size is None else [_resize(size, max_size)]
-    return v2.Compose([*steps, *_to_model()])
+    return v2.Compose([Shrink(max_size) if size is None else _resize(size, max_size), *_to_model()])
+
+
+class Shrink(v2.Transform):
+    """Resize pictures whose long side exceeds ``max_size`` pixels; leave the others as they are."""
+
+    def __init__(self, max_size: int) -> None:
+        super().__init__()
+        self.max_size = max_size
+
+    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
+        """The new height and width for a picture, the first of the inputs."""
+        sides = F.get_size(flat_inputs[0])
+        share = min(1.0, self.max_size / max(sides))
+        return {"size": [max(1, round(side * share)) for side in sides]}
+
+    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
+        """Resize the picture, its boxes or its masks; nothing happens where the size is the same."""
+        return self._call_kernel(F.resize, inpt, **params)
 
 
 class RandomSizeCrop(v2.Transform):
@@ -96,8 +113,10 @@ class NormalizeBoxes(nn.Module):
     plain tensors, (3, H, W) and (T, H, W).
     """
 
-    def forward(self, image: Tensor, target: Target) -> tuple[Tensor, Target]:
-        """Return the picture and a new target; see the class."""
+    def forward(self, image: Tensor, target: Target | None = None) -> Any:
+        """Return the picture and a new target, or the picture alone; see the class."""
+        if target is None:
+            return image.as_subclass(Tensor)
         height, width = image.shape[-2:]
         boxes = F.convert_bounding_box_format(target["boxes"], new_format="CXCYWH")
         scale = torch.tensor([width, height, width, height])
