@@ -89,7 +89,7 @@ def _modern(key: str) -> str:
     key = key.replace("model.backbone.conv_encoder.model.", "model.backbone.model.")
     key = key.replace("model.backbone.position_embedding.", "model.position_embedding.")
     if not key.startswith("model.backbone."):
-        return re.sub(r"(?<!\.mlp)\.(fc[12])\.", r".mlp.\1.", key).replace(".out_proj.", ".o_proj.")
+        return re.sub(r"(?<!\.mlp)\.(fc[12])\.", r".mlp.\1.", key)  # out_proj is our word too
     for old, new in (
         (r"\.embedder\.embedder\.convolution\.", ".conv1."),
         (r"\.embedder\.embedder\.normalization\.", ".bn1."),
