@@ -239,6 +239,19 @@ def test_build_changes_what_it_is_told() -> None:
         build("nano", classes=3)
 
 
+@pytest.mark.parametrize("changes", [{"position_temperature": 50.0}, {"position_scale": 3.0}])
+def test_positions_follow_the_config(changes: dict[str, float]) -> None:
+    batch = pictures((40, 24))
+    plain, changed = tiny()(batch), tiny(**changes)(batch)
+    assert (plain["pred_boxes"] - changed["pred_boxes"]).abs().max() > 1e-3
+
+
+def test_dilation_follows_the_config() -> None:
+    with torch.no_grad():
+        features = build("detr_resnet50_dc5").backbone[0](NestedTensor.from_images(pictures((32, 48))))
+    assert features.tensors.shape == (1, 2048, 2, 3)
+
+
 def test_public_names() -> None:
     for name in detr_mini.__all__:
         assert getattr(detr_mini, name) is not None
