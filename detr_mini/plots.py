@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-SMALL, LARGE = 0.06, 0.20  # shares of the picture: boxes below are "small", above "large" in a slot panel
+SMALL, LARGE = 0.03, 0.06  # shares of the picture: in a slot panel boxes below are "small", from there on "large"
 
 
 def draw_boxes(ax: "Axes", image: Any, boxes: Tensor, texts: Sequence[str], *, colours: Sequence[str] = ()) -> None:

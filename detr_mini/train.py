@@ -45,12 +45,12 @@ class Recipe:
     eval_every: int = 1  # epochs
 
 
-_FROM_SCRATCH = Recipe(
-    lr=1e-3, lr_backbone=1e-3, batch_size=16, warmup_steps=100, lr_drop=None, sizes=None, eval_every=2
-)
+# From scratch, many small steps beat few large ones: with batches of 8 the AP after as many pictures is far better than
+# with batches of 16.
+_FROM_SCRATCH = Recipe(lr=8e-4, lr_backbone=8e-4, batch_size=8, warmup_steps=200, lr_drop=None, sizes=None)
 RECIPES = {
-    "nano": replace(_FROM_SCRATCH, epochs=10),
-    "mini": replace(_FROM_SCRATCH, epochs=60, batch_size=32, eval_every=5),
+    "nano": replace(_FROM_SCRATCH, epochs=7),
+    "mini": replace(_FROM_SCRATCH, epochs=60, eval_every=5),
 }
 
 

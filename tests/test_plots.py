@@ -27,7 +27,7 @@ def test_every_box_has_exactly_one_kind(seed, number):
 
 @pytest.mark.parametrize(
     ("width", "height", "colour"),
-    [(0.1, 0.1, "green"), (0.8, 0.4, "vermilion"), (0.4, 0.8, "blue"), (0.3, 0.4, None)],
+    [(0.1, 0.1, "green"), (0.8, 0.4, "vermilion"), (0.4, 0.8, "blue"), (0.2, 0.2, None)],
 )
 def test_kinds_by_size_and_shape(width, height, colour):
     kinds = slot_kinds(torch.tensor([[0.5, 0.5, width, height]]))
