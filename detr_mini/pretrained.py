@@ -17,6 +17,7 @@ from torch import Tensor
 
 from detr_mini.config import CONFIGS, DETRConfig, get_config
 from detr_mini.detr import DETR
+from detr_mini.files import write_atomically
 from detr_mini.hugging_face import from_hugging_face, to_hugging_face
 
 __all__ = ["from_hugging_face", "load", "save", "to_hugging_face"]
@@ -69,18 +70,9 @@ def save(model: DETR, path: str | os.PathLike[str], dtype: torch.dtype | None = 
         dtype: of the stored weights; float16 halves the file, None keeps every bit. A tensor with values too large for
             ``dtype`` stays as it is.
     """
-    path = Path(path)
     state = {key: _compact(value.detach().cpu(), dtype) for key, value in model.state_dict().items()}
     notes = {"format": "pt", "config": json.dumps(asdict(model.config)), "class_names": json.dumps(model.class_names)}
-    temporary = path.with_name(path.name + ".part")
-    try:
-        with temporary.open("wb") as file:
-            file.write(safetensors.torch.save(state, notes))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_atomically(path, safetensors.torch.save(state, notes))
 
 
 def _compact(value: Tensor, dtype: torch.dtype | None) -> Tensor:
@@ -107,7 +99,7 @@ def _find(path_or_name: str | os.PathLike[str]) -> Path:
 def _read(path: Path) -> tuple[dict[str, Tensor], Notes]:
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
-    content = _read_pickle(path)
+    content = read_pickle(path)
     notes: dict[str, Any] = {}
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         notes = {key: content[key] for key in ("config", "class_names") if key in content}
@@ -132,7 +124,8 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Notes]:
         raise ValueError(f"{path}: the metadata is no JSON ({error})") from None
 
 
-def _read_pickle(path: Path) -> Any:
+def read_pickle(path: Path) -> Any:
+    """The tensors and plain values of a ``.pth`` file, on the CPU; see :func:`load`."""
     file = path.open("rb")  # what goes wrong from here on is the content's fault
     damaged = f"{path} is damaged or no PyTorch checkpoint; copy or download it again"
     # Published checkpoints carry the Namespace of their training options. It holds values and does nothing.

@@ -23,7 +23,7 @@ from detr_mini.evaluate import evaluate
 from detr_mini.files import atomic_file, write_atomically
 from detr_mini.loss import SetCriterion
 from detr_mini.matcher import HungarianMatcher
-from detr_mini.pretrained import save
+from detr_mini.pretrained import read_pickle, save
 
 LOG_EVERY = 50  # steps
 
@@ -240,7 +240,9 @@ class Run:
     def _load_checkpoint(self) -> None:
         if not self.checkpoint.exists():
             raise FileNotFoundError(f"nothing to resume: there is no {self.checkpoint}")
-        state = torch.load(self.checkpoint, map_location=self.device, weights_only=True)
+        state = read_pickle(self.checkpoint)
+        if not isinstance(state, dict) or "optimizer" not in state:
+            raise ValueError(f"{self.checkpoint} holds no training run to go on with")
         for name, mine in (
             ("config", asdict(self.model.config)),
             ("recipe", asdict(self.recipe)),

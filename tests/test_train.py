@@ -179,3 +179,15 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
     run.recent = [{"loss": torch.tensor(float("nan"))}]
     with pytest.raises(FloatingPointError, match=r"--lr, now 7\.0"):
         run._log_losses()
+
+
+def test_a_damaged_checkpoint_is_named(town, tmp_path):
+    run_in(tmp_path).save_checkpoint()
+    checkpoint = tmp_path / "checkpoint.pth"
+    content = checkpoint.read_bytes()
+    checkpoint.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match=r"checkpoint\.pth is damaged"):
+        train(CONFIG, RECIPE, town, tmp_path, resume=True, progress=False)
+    torch.save({"model": {}}, checkpoint)
+    with pytest.raises(ValueError, match=r"checkpoint\.pth holds no training run"):
+        train(CONFIG, RECIPE, town, tmp_path, resume=True, progress=False)

@@ -1,0 +1,60 @@
+"""The shipped model: it is what its log and its stored numbers say."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from detr_mini.config import CONFIGS
+from detr_mini.data import CATEGORIES, CocoDetection, eval_transforms, make_data
+from detr_mini.detr import DETR
+from detr_mini.evaluate import evaluate
+from detr_mini.inspect import explained_variance, slot_boxes
+from detr_mini.pretrained import CHECKPOINTS, load
+
+
+@pytest.fixture(scope="module")
+def nano() -> DETR:
+    return load("nano")
+
+
+@pytest.fixture(scope="module")
+def val_set(tmp_path_factory: pytest.TempPathFactory) -> CocoDetection:
+    """The 500 validation scenes that ``make-data`` writes."""
+    folder: Path = tmp_path_factory.mktemp("val")
+    make_data(folder, train=0, workers=1, progress=False)
+    return CocoDetection(folder, "val", eval_transforms(None))
+
+
+def test_it_knows_the_classes_of_tiny_town(nano):
+    assert nano.config == CONFIGS["nano"]
+    assert nano.class_names == {category.id: category.name for category in CATEGORIES if category.isthing}
+
+
+def test_it_is_small():
+    assert (CHECKPOINTS / "nano.safetensors").stat().st_size < 3_000_000
+
+
+@pytest.mark.slow
+def test_it_gives_the_stored_numbers(nano, val_set):
+    stored = json.loads((CHECKPOINTS / "nano.json").read_text())
+    found = evaluate(nano, val_set, batch_size=16)
+    assert {k: f"{v:.3f}" for k, v in found.items()} == {k: f"{v:.3f}" for k, v in stored.items()}
+    assert found["AP50"] >= 0.70
+
+
+def test_its_log_ends_with_these_numbers():
+    stored = json.loads((CHECKPOINTS / "nano.json").read_text())
+    last = json.loads((CHECKPOINTS / "nano.jsonl").read_text().splitlines()[-1])
+    for name, value in stored.items():
+        assert last[name] == pytest.approx(value, abs=0.005), f"{name}: half precision changes more than rounding"
+    assert last["seconds"] < 15 * 60
+
+
+@pytest.mark.slow
+def test_its_queries_have_become_slots(nano, val_set):
+    boxes = slot_boxes(nano, val_set)
+    assert explained_variance(boxes[..., 0]) > 0.6
+    assert explained_variance(boxes[..., 1]) > 0.3
+    assert (boxes[..., :2].std(0) < torch.tensor(0.25)).all(), "no query wanders over the whole picture"
