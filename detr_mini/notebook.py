@@ -31,7 +31,7 @@ INK = "#22262B"
 QUIET = "#9AA1A9"
 CARD = "#FBFAF7"  # behind every figure, on light pages and on dark ones
 
-SCENE = 4  # the validation scene on every page: a street, six classes, a balloon behind a tree
+SCENE = 88  # the validation scene on every page: a road by a lake, small boats, a bus that the border cuts
 
 CSS_DPI = 96  # pixels of a page per inch of a figure
 SHARPNESS = 2  # pixels stored per pixel of the page: what a dense screen shows
