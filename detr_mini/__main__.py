@@ -199,7 +199,7 @@ def _require_sound(folder: Path, splits: Sequence[str]) -> None:
 
     if harmless := require_sound(folder, splits, images=_few_pictures(folder, splits)):
         print(
-            f"{len(harmless)} faults in {folder} do no harm, such as boxes without area, which are left out; "
+            f"{folder}: {len(harmless)} of its faults do no harm, such as boxes without area, which are left out; "
             f"'{PROGRAM} check-data {folder}' lists them",
             file=sys.stderr,
         )
