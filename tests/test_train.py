@@ -13,7 +13,7 @@ from detr_mini.nested_tensor import NestedTensor
 from detr_mini.train import RECIPES, Recipe, Run, SimilarShapes, train
 
 CONFIG = get_config("nano", hidden_dim=16, nheads=2, enc_layers=1, dec_layers=2, num_queries=15)
-RECIPE = replace(RECIPES["nano"], epochs=2, batch_size=8, warmup_steps=2, eval_every=2)
+RECIPE = replace(RECIPES["nano"], lr=1e-3, lr_backbone=1e-3, epochs=2, batch_size=8, warmup_steps=2, eval_every=2)
 
 
 def run_in(folder: Path, recipe: Recipe = RECIPE, **options: object) -> Run:
