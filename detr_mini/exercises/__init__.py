@@ -26,12 +26,11 @@ class Solution:
         return "Solution (folded: shown in Jupyter and in the rendered book)"
 
 
-def report(exercise: str, problem: str | None, answer: Any) -> bool:
-    """Print the verdict on one exercise; True if it is solved."""
+def report(exercise: str, problem: str | None, answer: Any) -> None:
+    """Print the verdict on one exercise."""
     if answer is None:
         print(f"{exercise}: not solved yet")
     elif problem:
         print(f"{exercise}: not yet. {problem}")
     else:
         print(f"{exercise}: right")
-    return answer is not None and not problem

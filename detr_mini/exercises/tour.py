@@ -16,7 +16,7 @@ def to_pixels(boxes: Tensor, height: int, width: int) -> Tensor:
     return torch.stack(corners, dim=-1) * scale
 
 
-def check_to_pixels(function: Callable[[Tensor, int, int], Tensor | None]) -> bool:
+def check_to_pixels(function: Callable[[Tensor, int, int], Tensor | None]) -> None:
     """Is this :func:`to_pixels`?"""
     boxes = torch.tensor([[0.5, 0.5, 0.2, 0.4], [0.25, 0.75, 0.5, 0.1]])
     answer = function(boxes.clone(), 100, 200)
@@ -32,7 +32,7 @@ def check_to_pixels(function: Callable[[Tensor, int, int], Tensor | None]) -> bo
         "These are corners, but still as shares of the picture: multiply by width and height.": to_pixels(boxes, 1, 1),
         "This is cxcywh in pixels: the corners are still to be found.": boxes * torch.tensor([200, 100, 200, 100]),
     }
-    return report("to_pixels", _diagnose(answer, right, wrong), answer)
+    report("to_pixels", _diagnose(answer, right, wrong), answer)
 
 
 def says_no_object(logits: Tensor) -> Tensor:
@@ -40,7 +40,7 @@ def says_no_object(logits: Tensor) -> Tensor:
     return logits.argmax(-1) == logits.shape[-1] - 1
 
 
-def check_says_no_object(function: Callable[[Tensor], Tensor | None]) -> bool:
+def check_says_no_object(function: Callable[[Tensor], Tensor | None]) -> None:
     """Is this :func:`says_no_object`?"""
     logits = torch.randn(3, 50, 5, generator=torch.Generator().manual_seed(0))
     answer = function(logits.clone())
@@ -54,7 +54,7 @@ def check_says_no_object(function: Callable[[Tensor], Tensor | None]) -> bool:
             logits.softmax(-1)[..., -1] > 0.5
         ),
     }
-    return report("says_no_object", _diagnose(answer, right, wrong), answer)
+    report("says_no_object", _diagnose(answer, right, wrong), answer)
 
 
 def most_faithful_slot(boxes: Tensor) -> Tensor:
@@ -63,7 +63,7 @@ def most_faithful_slot(boxes: Tensor) -> Tensor:
     return spread.argmin()
 
 
-def check_most_faithful_slot(function: Callable[[Tensor], Tensor | None]) -> bool:
+def check_most_faithful_slot(function: Callable[[Tensor], Tensor | None]) -> None:
     """Is this :func:`most_faithful_slot`?"""
     generator = torch.Generator().manual_seed(2)
     spread = torch.tensor([[0.9, 0.9, 0.1, 0.1], [0.05, 0.8, 0.5, 0.5], [0.3, 0.3, 0.9, 0.9], [0.6, 0.5, 0.01, 0.01]])
@@ -78,7 +78,7 @@ def check_most_faithful_slot(function: Callable[[Tensor], Tensor | None]) -> boo
         "This looks at cx alone; a center has a cy too.": boxes[..., 0].var(dim=0).argmin(),
     }
     problem = _diagnose(None if answer is None else torch.as_tensor(answer), most_faithful_slot(boxes), wrong)
-    return report("most_faithful_slot", problem, answer)
+    report("most_faithful_slot", problem, answer)
 
 
 def _diagnose(answer: Tensor | None, right: Tensor, wrong: dict[str, Tensor]) -> str | None:
