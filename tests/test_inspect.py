@@ -10,6 +10,7 @@ from detr_mini.data import CocoDetection, eval_transforms
 from detr_mini.detr import DETR
 from detr_mini.inspect import attention_maps, explained_variance, slot_boxes
 from detr_mini.nested_tensor import NestedTensor
+from detr_mini.pretrained import load
 
 
 @pytest.fixture
@@ -59,11 +60,12 @@ def test_looking_changes_nothing(model):
     assert not any(module._forward_pre_hooks for module in model.modules())
 
 
-def test_slot_boxes_are_the_predictions_picture_by_picture(model, town):
+def test_slot_boxes_are_the_predictions_picture_by_picture(town):
+    nano = load("nano")  # the queries of a random model are too much alike to tell an order
     dataset = CocoDetection(town, "val", eval_transforms(None))
-    boxes = slot_boxes(model, dataset, batch_size=5)
-    assert boxes.shape == (len(dataset), 6, 4)
-    torch.testing.assert_close(boxes[7], model([dataset[7][0]])["pred_boxes"][0], rtol=1e-4, atol=1e-5)
+    boxes = slot_boxes(nano, dataset, batch_size=5)
+    assert boxes.shape == (len(dataset), 25, 4)
+    torch.testing.assert_close(boxes[7], nano([dataset[7][0]])["pred_boxes"][0], rtol=1e-3, atol=1e-4)
 
 
 def test_queries_that_never_move_explain_everything():

@@ -7,16 +7,18 @@ import torch
 from PIL import Image
 
 from detr_mini.config import get_config
-from detr_mini.data import draw_scene
+from detr_mini.data import draw_scene, eval_transforms
 from detr_mini.detr import DETR
-from detr_mini.predict import predict, write_predictions
+from detr_mini.predict import predict, to_image, write_predictions
+
+NAMES = {i: f"class {i}" for i in range(14)}
 
 
 @pytest.fixture
 def model() -> DETR:
     torch.manual_seed(0)
     model = DETR(get_config("nano", hidden_dim=16, nheads=2, num_queries=8)).eval()
-    model.class_names = {1: "person", 2: "car"}
+    model.class_names = NAMES
     return model
 
 
@@ -32,6 +34,16 @@ def test_boxes_are_in_the_pixels_of_the_picture(model):
         small["boxes"][:, 2:] - small["boxes"][:, :2]
     ).sum()
     assert ratio == pytest.approx(huge.width / picture.width, rel=0.15)
+
+
+def test_x_goes_with_the_width_and_y_with_the_height(model):
+    picture = draw_scene(3).image
+    (found,) = predict(model, [picture], threshold=0)
+    (raw,) = model([eval_transforms(None)(to_image(picture))])["pred_boxes"]
+    centers = (found["boxes"][:, :2] + found["boxes"][:, 2:]) / 2
+    expected = raw[:, :2] * torch.tensor(picture.size)
+    assert picture.width != picture.height
+    torch.testing.assert_close(centers.sort(0).values, expected.detach().sort(0).values, rtol=1e-4, atol=1e-3)
 
 
 def test_a_picture_gives_the_same_boxes_alone_and_in_company(model):
@@ -66,7 +78,7 @@ def test_written_files_say_what_was_found(model, tmp_path):
     assert [d["label"] for d in content["detections"]] == found["labels"].tolist()
     for detection, box in zip(content["detections"], found["boxes"].tolist(), strict=True):
         assert detection["box"] == pytest.approx(box, abs=0.006)
-        assert detection["name"] == {1: "person", 2: "car"}.get(detection["label"], str(detection["label"]))
+        assert detection["name"] == f"class {detection['label']}"
     with Image.open(written[1]) as drawn:
         assert drawn.width == 800
 

@@ -32,6 +32,8 @@ def test_batches_hold_every_picture_once_and_pad_little(town):
     batches = list(sampler)
     assert sorted(i for batch in batches for i in batch) == list(range(len(dataset)))
     assert len(batches) == len(sampler)
+    areas = [float(sampler.order[batch].mean()) for batch in batches]
+    assert areas not in (sorted(areas), sorted(areas, reverse=True)), "batches must come in random order"
     assert batches != list(sampler), "a second epoch must not repeat the first one's batches"
     torch.manual_seed(0)
     assert batches == list(sampler)
@@ -96,6 +98,16 @@ def test_the_loss_falls_on_one_batch(tmp_path):
     losses = [loss for _ in range(150) if (loss := run.step(images, targets)) is not None]
     assert len(losses) == 3
     assert losses[2] < 0.5 * losses[0]
+
+
+def test_a_step_after_an_evaluation_trains_again(tmp_path):
+    run = run_in(tmp_path)
+    run.make_schedule(steps_per_epoch=10)
+    run.model.eval()
+    before = run.model.backbone[0].body["bn1"].running_mean.clone()
+    images = NestedTensor.from_images([torch.rand(3, 40, 40)])
+    run.step(images, [{"labels": torch.tensor([1]), "boxes": torch.tensor([[0.5, 0.5, 0.2, 0.2]])}])
+    assert not torch.equal(run.model.backbone[0].body["bn1"].running_mean, before)
 
 
 def test_a_run_that_stops_resumes_to_the_same_weights(town, tmp_path, monkeypatch):
