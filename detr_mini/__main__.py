@@ -105,10 +105,12 @@ def _train(commands: Any) -> None:
     command.add_argument("--config", default="nano", help="name of a config (default %(default)s)")
     command.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for log, checkpoint, weights")
     command.add_argument("--resume", action="store_true", help="go on with the run in RUN")
-    command.add_argument("--num-classes", type=_count, help="highest category id + 1 (default: the config's)")
-    command.add_argument("--epochs", type=_count, help="default: the config's recipe, as for the next two")
-    command.add_argument("--batch-size", type=_count)
-    command.add_argument("--lr", type=float)
+    command.add_argument(
+        "--num-classes", type=_count, metavar="N", help="highest category id + 1 (default: the config's)"
+    )
+    command.add_argument("--epochs", type=_count, metavar="N", help="default: the config's recipe")
+    command.add_argument("--batch-size", type=_count, metavar="N", help="pictures a step; default: the config's recipe")
+    command.add_argument("--lr", type=float, metavar="RATE", help="learning rate; default: the config's recipe")
     command.add_argument("--seed", type=int, default=0, help="default %(default)s")
     _add_device(command)
 
