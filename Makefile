@@ -40,8 +40,8 @@ lint: $(READY)  ## ruff and mypy
 
 nano mini: $(READY) $(TOWN)
 	$(BIN)/python -m detr_mini train --data $(TOWN) --config $@ --out runs/$@
-nano:  ## train the smallest model on the embedded data (minutes)
-mini:  ## train the small model on the embedded data
+nano:  ## train the shipped model on Tiny Town (a quarter of an hour)
+mini:  ## train the larger one (hours on two cores)
 
 $(TOWN): | $(READY)
 	$(BIN)/python -m detr_mini make-data $(TOWN)

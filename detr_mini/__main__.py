@@ -109,7 +109,7 @@ def _train(commands: Any) -> None:
         "--num-classes", type=_count, metavar="N", help="highest category id + 1 (default: the config's)"
     )
     command.add_argument("--epochs", type=_count, metavar="N", help="default: the config's recipe")
-    command.add_argument("--batch-size", type=_count, metavar="N", help="pictures a step; default: the config's recipe")
+    command.add_argument("--batch-size", type=_count, metavar="N", help="default: the config's recipe")
     command.add_argument("--lr", type=float, metavar="RATE", help="learning rate; default: the config's recipe")
     command.add_argument("--seed", type=int, default=0, help="default %(default)s")
     _add_device(command)
