@@ -27,8 +27,8 @@ _repr.maxlevel = 2
 class Fault:
     """One fault: in which file, where in it, the value found there, and what is wrong with it.
 
-    ``usable`` marks what training goes on with: boxes without area, which the reader leaves out (COCO 2017 itself
-    has two), and faulty segmentations, which detection does not read.
+    ``usable`` marks what training goes on with: boxes without area, which the reader leaves out as DETR's
+    own training does, and faulty segmentations, which detection does not read.
     """
 
     file: str
