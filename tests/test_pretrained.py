@@ -241,7 +241,7 @@ def test_a_pickle_that_runs_code_is_refused(zipped: bool, tmp_path: Path) -> Non
 def test_only_the_namespace_is_let_through(tmp_path: Path) -> None:
     content = {"model": published_like().state_dict(), "args": argparse.Namespace(path=pathlib.PurePosixPath("a"))}
     torch.save(content, tmp_path / "x.pth")
-    with pytest.raises(ValueError, match=r"x\.pth wants to run pathlib\.PurePosixPath"):
+    with pytest.raises(ValueError, match=r"x\.pth wants to run pathlib\S*\.PurePosixPath"):
         load(tmp_path / "x.pth")
     assert argparse.Namespace not in torch.serialization.get_safe_globals()
 
