@@ -284,3 +284,17 @@ def test_a_number_out_of_range_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="-2"):
         make_data(tmp_path / "x", train=-2, val=1, workers=1)
     assert not (tmp_path / "x").exists()
+
+
+def test_a_full_disk_leaves_the_annotations_as_they_were(tmp_path, monkeypatch):
+    make_data(tmp_path, train=2, val=1, workers=1, progress=False)
+    files = {path: path.read_bytes() for path in (tmp_path / "annotations").glob("*.json")}
+
+    def full(_: int) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        make_data(tmp_path, train=3, val=1, workers=1, progress=False)
+    assert {path: path.read_bytes() for path in (tmp_path / "annotations").glob("*.json")} == files
+    assert not list(tmp_path.rglob("*.part"))
