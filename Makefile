@@ -10,7 +10,7 @@ READY := .venv/.ready
 SITE := _build/html
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve test lint nano mini clean
+.PHONY: help book serve test lint bench nano mini clean
 
 help:  ## show this list
 	@echo "Usage: make TARGET [PYTHON=python3.12]"
@@ -37,6 +37,9 @@ lint: $(READY)  ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(READY)  ## measure against Hugging Face and plain forms, into benchmarks/RESULTS.md
+	$(BIN)/python -m benchmarks
 
 nano mini: $(READY) $(TOWN)
 	$(BIN)/python -m detr_mini train --data $(TOWN) --config $@ --out runs/$@

@@ -1,0 +1,1 @@
+"""Side by side with Hugging Face and with plain forms: ``python -m benchmarks``."""

@@ -1,0 +1,365 @@
+"""The benchmarks as programs: what they compare is equal, what they count is counted. Nothing here is timed."""
+
+import functools
+import gc
+from dataclasses import replace
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from benchmarks import __main__ as command
+from benchmarks import loss, models, training
+from benchmarks.measure import Quartiles, Settings, compare, sample
+from benchmarks.plain import PlainTransformer
+from benchmarks.pretend import DEVICE, CountHostCopies
+from benchmarks.report import Row, table
+from detr_mini import SetCriterion
+from detr_mini.config import get_config
+from detr_mini.transformer import Transformer
+
+ONCE = Settings(1, torch.device("cpu"))
+SMALL = models.Widths(d=32, heads=4, layers=2, dim_feedforward=48, queries=7)
+CONFIG = get_config("nano", hidden_dim=16, nheads=2, enc_layers=1, dec_layers=2, num_queries=15)
+FEW = {"enc_layers": 1, "dec_layers": 2, "num_queries": 10}
+pytest.importorskip("transformers")
+
+
+# --- how things are measured
+
+
+class FakeClock:
+    """A clock that stands still but for what the functions add, in a machine that gets slower and faster."""
+
+    def __init__(self, paces: list[float]) -> None:
+        self.now, self.paces, self.calls = 0.0, paces, []
+
+    def __call__(self) -> float:
+        return self.now
+
+    def takes(self, name: str, seconds: float) -> None:
+        assert not gc.isenabled() or len(self.calls) < 4, "a garbage collection may fall into a sample"
+        self.calls.append(name)
+        self.now += seconds * self.paces[(len(self.calls) - 1) // 2]
+
+
+def test_rounds_alternate_and_a_slow_machine_leaves_the_ratio_alone() -> None:
+    clock = FakeClock([1, 1, 1, 10, 2, 1, 5])  # two rounds to warm up, five that count
+    peer, ours = partial(clock.takes, "peer", 6.0), partial(clock.takes, "ours", 2.0)
+    comparison = compare(peer, ours, Settings(5, torch.device("cpu")), clock)
+    assert clock.calls[4:] == ["peer", "ours", "ours", "peer", "peer", "ours", "ours", "peer", "peer", "ours"]
+    assert comparison.ratio == Quartiles(3, 3, 3)
+    assert comparison.peer == Quartiles(6, 12, 30)
+    assert comparison.ours == Quartiles(2, 4, 10)
+    assert gc.isenabled()
+
+
+def test_quick_functions_are_called_several_times_in_a_sample() -> None:
+    clock = FakeClock([1] * 1000)
+    compare(partial(clock.takes, "peer", 0.009), partial(clock.takes, "ours", 0.5), ONCE, clock)
+    assert clock.calls[4:] == ["peer"] * 3 + ["ours"]
+
+
+def test_a_sample_is_the_time_of_one_call() -> None:
+    clock = FakeClock([1] * 10)
+    assert sample(partial(clock.takes, "it", 3.0), 4, torch.device("cpu"), clock) == 3.0
+    assert len(clock.calls) == 4
+
+
+def test_quartiles() -> None:
+    assert Quartiles.of([5, 1, 2, 4, 3]) == Quartiles(2, 3, 4)
+    assert Quartiles.of([7.0]) == Quartiles(7, 7, 7)
+    assert Quartiles(0.0012345, 0.0123456, 1.8).show(1e3, "ms") == "12.3 [1.23, 1800] ms"
+    assert Quartiles(2, 3, 400).show() == "3.00 [2.00, 400]"
+
+
+# --- the plain transformer
+
+
+def test_the_plain_transformer_is_the_same_function() -> None:
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"enc_layers": 2, "dec_layers": 3, "dim_feedforward": 48, "dropout": 0.0}
+    ours, plain = Transformer(32, 4, **sizes, pre_norm=False), PlainTransformer(32, 4, **sizes)
+    plain.load_state_dict(ours.state_dict(), strict=True)
+    mask = torch.zeros(2, 4, 5, dtype=torch.bool)
+    mask[1, 3:] = mask[1, :, 3:] = True
+    features, pos, queries = torch.randn(2, 32, 4, 5), torch.randn(2, 32, 4, 5), torch.randn(7, 32)
+    for padding in (None, mask):
+        found, wanted = ours(features, padding, queries, pos), plain(features, padding, queries, pos)
+        assert_close(found, wanted, rtol=1e-4, atol=1e-5)
+        assert wanted[0].shape == (3, 2, 7, 32)
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the number of elements of the largest tensor made."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        for tensor in result if isinstance(result, tuple) else (result,):
+            self.elements = max(self.elements, tensor.numel() if isinstance(tensor, Tensor) else 0)
+        return result
+
+
+def test_the_plain_transformer_stores_its_attention_weights_and_ours_does_not() -> None:
+    inputs = models.make_inputs(SMALL, (12, 12), torch.device("cpu"))
+    made = {}
+    for name, model in models.make_transformers(SMALL).items():
+        with Largest() as largest:
+            model(*inputs)
+        made[name] = largest.elements
+    assert made["plain"] == SMALL.heads * 144**2
+    assert made["ours"] < made["plain"] / 4
+
+
+# --- matcher and loss
+
+
+@pytest.mark.parametrize("name", ["loss-b2-t20", "loss-b16-t20", "loss-b16-t60"])
+def test_loss_cases_agree_with_hugging_face(name: str) -> None:
+    sizes = loss.CASES[name].keywords["sizes"]
+    batch = loss.make_batch(sizes)
+    assert batch.logits[0].shape == (sizes.batch, 100, 92)
+    assert batch.boxes[0].shape == (sizes.batch, 100, 4)
+    assert len(batch.logits) == len(batch.boxes) == 6
+    assert len(batch.targets) == sizes.batch
+    assert all(len(target["labels"]) == sizes.objects for target in batch.targets)
+    theirs, ours = loss.both_steps(replace(sizes, batch=2), torch.device("cpu"))  # asserts that they agree
+    assert theirs() > 1
+    assert_close(ours(), ours(), rtol=0, atol=0)
+
+
+TINY = loss.Sizes(batch=2, objects=3, layers=2, queries=6, classes=5)
+
+
+def test_another_loss_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert loss.loss(ONCE, TINY, target=0).reached
+    total = SetCriterion.total
+    monkeypatch.setattr(SetCriterion, "total", lambda self, losses: 1.001 * total(self, losses))
+    with pytest.raises(AssertionError):
+        loss.loss(ONCE, TINY, target=0)
+    monkeypatch.setattr(SetCriterion, "total", lambda self, losses: sum(map(Tensor.detach, losses.values())))
+    with pytest.raises((AssertionError, RuntimeError)):
+        loss.loss(ONCE, TINY, target=0)
+
+
+def test_operators_are_counted_with_and_without_those_inside_others() -> None:
+    x, y = torch.ones(2, 3), torch.ones(3, 2)
+
+    def step() -> Tensor:
+        return torch.matmul(x, y).relu()  # matmul calls mm, relu calls clamp_min or nothing
+
+    outside, in_all = loss.count_operators(step)
+    assert outside == 2
+    assert in_all > 2
+    row = loss.operators(ONCE, TINY, target=10)
+    assert not row.reached
+    assert int(row.theirs.split()[0]) > int(row.ours.split()[0]) > 10
+
+
+def test_copies_to_the_host_are_counted_on_a_device_that_is_not_there() -> None:
+    with CountHostCopies() as copies:
+        x = torch.arange(6.0).to(DEVICE)
+        labels = torch.tensor([0, 2], device=DEVICE)
+        y = torch.full((2,), 3.0, device=x.device) + x[labels] + torch.as_tensor([1, 2]).to(x.device, non_blocking=True)
+        y.requires_grad_().square().sum().backward()
+        assert copies.count == 0
+        assert y.device == DEVICE
+        for reads, expected in (
+            (lambda: y.grad.cpu().tolist(), [8.0, 14.0]),
+            (lambda: x.to("cpu").numpy().tolist(), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]),
+            (lambda: x.sum().item(), 15.0),
+            (lambda: x.tolist(), [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]),
+            (lambda: bool((x > 3).any()), True),
+            (lambda: int(x[3]), 3),
+            (lambda: len(x[x > 3]), 2),
+            (lambda: len((x > 3).nonzero()), 2),
+            (lambda: torch.zeros(6).copy_(x).sum().item(), 15.0),
+        ):
+            before = copies.count
+            assert reads() == expected
+            assert copies.count == before + 1
+    with pytest.raises(RuntimeError, match="outside CountHostCopies"):
+        x + 1
+
+
+def test_a_step_that_asks_the_device_more_often_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = loss.host_copies(ONCE, TINY)
+    assert int(row.theirs) == 11  # five for each layer, and the number of boxes
+    total = SetCriterion.total
+
+    def curious(self: SetCriterion, losses: dict[str, Tensor]) -> Tensor:
+        assert all(value.isfinite() for value in losses.values())
+        return total(self, losses)
+
+    monkeypatch.setattr(SetCriterion, "total", curious)
+    assert int(loss.host_copies(ONCE, TINY).ours) == int(row.ours) + 9
+
+
+# --- forward passes, memory, training
+
+
+def test_the_transformer_case_runs_and_refuses_other_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = models.transformer(ONCE, (3, 4), target=0, widths=SMALL)
+    assert "12 tokens" in row.what
+    make = models.make_transformers
+
+    def spoilt(widths: models.Widths) -> dict[str, torch.nn.Module]:
+        made = make(widths)
+        with torch.no_grad():
+            made["ours"].decoder.norm.weight *= 1.01
+        return made
+
+    monkeypatch.setattr(models, "make_transformers", spoilt)
+    with pytest.raises(AssertionError):
+        models.transformer(ONCE, (3, 4), target=0, widths=SMALL)
+
+
+def test_memory_is_that_of_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    cells, device = (20, 20), torch.device("cpu")
+    levels = iter([(100, 300), (150, 350)])
+    monkeypatch.setattr(models, "resident_memory", lambda: next(levels))
+    used, plain_sum = models.training_memory("plain", cells, SMALL, device)
+    assert used == 250
+    monkeypatch.undo()
+    used, our_sum = models._in_fresh_process("ours", cells, SMALL, device)
+    assert our_sum == pytest.approx(plain_sum, rel=1e-3)
+    assert 2**16 < used < 2**26
+    sides = {"plain": (600, plain_sum), "ours": (100, our_sum)}
+    monkeypatch.setattr(models, "_in_fresh_process", lambda side, *_: sides[side])
+    row = models.memory(ONCE, cells, target=5, widths=SMALL)
+    assert (row.ratio, row.reached) == ("6.00", True)
+    sides["ours"] = (100, 1.1 * our_sum)
+    with pytest.raises(AssertionError):
+        models.memory(ONCE, cells, target=5, widths=SMALL)
+
+
+def test_the_detector_cases_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(models, "make_detectors", functools.cache(models.make_detectors))
+    for bf16 in (False, True):
+        row = models.detector(ONCE, 0, bf16, picture=(96, 130), **FEW)
+        assert ("bf16" in row.what) == bf16
+        assert row.reached
+
+
+def test_other_outputs_are_told_from_equal_ones() -> None:
+    torch.manual_seed(0)
+    logits, boxes = torch.randn(1, 10, 4), torch.rand(1, 10, 4)
+    wanted = SimpleNamespace(logits=logits, pred_boxes=boxes)
+    models.compare_outputs({"pred_logits": logits + 1e-4, "pred_boxes": boxes}, wanted, tolerance=1e-3)
+    with pytest.raises(AssertionError, match="pred_boxes: ours differs"):
+        models.compare_outputs({"pred_logits": logits, "pred_boxes": boxes.flip(1)}, wanted, tolerance=0.25)
+    alike = SimpleNamespace(logits=logits[:, :1].expand(1, 10, 4), pred_boxes=boxes)
+    with pytest.raises(AssertionError, match="nothing to compare"):
+        models.compare_outputs({"pred_logits": alike.logits, "pred_boxes": boxes}, alike, tolerance=0.25)
+
+
+def test_training_steps_agree_with_hugging_face() -> None:
+    theirs, ours, _ = models.make_detectors((32, 32), **FEW)
+    training.compare_steps(theirs.train(), ours.train(), torch.device("cpu"))
+    with torch.no_grad():
+        ours.bbox_embed.layers[-1].bias += 0.5
+    with pytest.raises(AssertionError):
+        training.compare_steps(theirs, ours, torch.device("cpu"))
+
+
+def test_the_share_outside_is_what_no_piece_fills() -> None:
+    starts = [10.0 * n for n in range(10)]  # steps of ten seconds
+    calls = {
+        "forward": [(t, t + 3) for t in starts],
+        "loss": [(t + 3, t + 4) for t in starts],
+        "total": [(t + 4, t + 4.5) for t in starts],
+        "backward": [(t + 5, t + 9) for t in starts],
+    }
+    share, seconds = training.share_outside(calls)
+    assert share == pytest.approx(0.15)
+    assert seconds == pytest.approx(10)
+    calls["backward"].pop()
+    with pytest.raises(AssertionError, match="'backward': 9"):
+        training.share_outside(calls)
+
+
+def test_the_share_is_that_of_a_real_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares: list[Any] = []
+    measured = training.share_outside
+    monkeypatch.setattr(training, "share_outside", lambda calls: shares.append(calls) or measured(calls))
+    row = training.nano_step(ONCE, target=1.0, scenes=56, config=CONFIG)
+    assert row.reached
+    assert "%" in row.ours
+    (calls,) = shares
+    assert [len(times) for times in calls.values()] == [7] * 4  # the evaluation's forward passes do not count
+
+
+def test_the_import_case_takes_the_difference(monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {"torch, torchvision": 2.0, "torch, torchvision, detr_mini": 2.25}
+    monkeypatch.setattr(training, "_seconds_to_import", seconds.__getitem__)
+    row = training.import_time(ONCE)
+    assert (row.ratio, row.reached) == ("+0.25 s", True)
+    monkeypatch.undo()
+    assert training._seconds_to_import("math") > 0
+
+
+# --- the command
+
+
+def test_the_table_is_markdown() -> None:
+    rows = [
+        Row("this", "them", "2 ms", "1 ms", "2.0", "at least 3", False),
+        Row("that", "", "", "5", "", "at most 9", True),
+    ]
+    lines = table(rows, torch.device("cpu"), 15).splitlines()
+    assert "| this | them | 2 ms | 1 ms | 2.0 | at least 3 | **missed** |" in lines
+    assert "| that |  |  | 5 |  | at most 9 | reached |" in lines
+    assert f"| torch | {torch.__version__.split('+')[0]}" in "\n".join(lines)
+    assert all(line.count("|") in (0, 3, 8) for line in lines)
+
+
+@pytest.fixture
+def fake_cases(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Any:
+    for name in command.CASES:
+        row = Row(name, "", "", "", "", "", True)
+        monkeypatch.setitem(command.CASES, name, lambda settings, row=row: row)
+    monkeypatch.setattr(command, "RESULTS", tmp_path / "RESULTS.md")
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    return tmp_path
+
+
+def test_the_command_writes_all_cases_and_prints_some(fake_cases: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    command.main(["--device", "cpu", "import"])
+    assert "| import |" in capsys.readouterr().out
+    assert not (fake_cases / "RESULTS.md").exists(), "a table of some cases must not replace that of all"
+    command.main(["--device", "cpu"])
+    text = (fake_cases / "RESULTS.md").read_text()
+    assert all(f"| {name} |" in text for name in command.CASES)
+    command.main(["--device", "cpu", "operators", "--out", str(fake_cases / "some.md")])
+    assert "| operators |" in (fake_cases / "some.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["lost"], "there is no case 'lost'; there are loss-b2-t20, "),
+        (["detr-r50-train-cuda", "--device", "cpu"], "detr-r50-train-cuda needs CUDA"),
+        (["--rounds", "0"], "'0' is not a whole number from 1 up"),
+    ],
+)
+def test_a_wrong_command_says_what_would_be_right(
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        command.parse(arguments)
+    assert message in capsys.readouterr().err
+
+
+def test_help_has_examples_and_the_cases(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.parse(["--help"])
+    text = capsys.readouterr().out
+    assert "python -m benchmarks loss-b2-t20" in text
+    assert all(name in text for name in (*command.CASES, *command.CUDA_CASES))
