@@ -20,10 +20,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError, FloatingPointError) as error:
         print(f"{PROGRAM} {options.command}: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print(f"\n{PROGRAM} {options.command}: stopped", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"\n{PROGRAM} {options.command}: stopped{f', {stop}' if stop.args else ''}", file=sys.stderr)
         if options.command == "train":
-            print(f"the last finished epoch is safe in {options.out}; go on with --resume", file=sys.stderr)
+            print("go on with the same command and --resume", file=sys.stderr)
         return 130
     return 0
 
@@ -99,24 +99,38 @@ def _train(commands: Any) -> None:
         "--data data/tiny_town --config nano --out runs/nano --resume",
         "--data /path/to/coco --config detr_resnet50 --out runs/r50 --device cuda --workers 8 --batch-size 16",
     ]
+    parallel = (
+        "torchrun --nproc-per-node 8 -m detr_mini train --data /path/to/coco --config detr_resnet50 --out runs/r50"
+    )
     summary = "train a model on the train split of a COCO folder and measure it on val"
     command = _command(commands, "train", run_train, summary, examples)
+    command.epilog = f"{command.epilog}\n\non several GPUs:\n  {parallel}"
     command.add_argument("--data", type=Path, required=True, metavar="DIR", help="a folder in COCO format")
     command.add_argument("--config", default="nano", help="name of a config (default %(default)s)")
     command.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for log, checkpoint, weights")
-    command.add_argument("--resume", action="store_true", help="go on with the run in RUN")
+    command.add_argument("--resume", action="store_true", help="go on with the run in RUN; start it if there is none")
     command.add_argument(
         "--num-classes", type=_count, metavar="N", help="highest category id + 1 (default: the config's)"
     )
     command.add_argument("--epochs", type=_count, metavar="N", help="default: the config's recipe")
-    command.add_argument("--batch-size", type=_count, metavar="N", help="default: the config's recipe")
+    command.add_argument(
+        "--batch-size", type=_count, metavar="N", help="over all processes; default: the config's recipe"
+    )
     command.add_argument("--lr", type=float, metavar="RATE", help="learning rate; default: the config's recipe")
     command.add_argument("--seed", type=int, default=0, help="default %(default)s")
+    command.add_argument(
+        "--save-every",
+        type=float,
+        default=600.0,
+        metavar="SECONDS",
+        help="between checkpoints within an epoch (default %(default)s)",
+    )
     _add_device(command)
 
 
 def run_train(options: argparse.Namespace) -> None:
     """Train a model."""
+    from detr_mini import distributed
     from detr_mini.config import get_config
     from detr_mini.train import RECIPES, Recipe, train
 
@@ -125,18 +139,23 @@ def run_train(options: argparse.Namespace) -> None:
     recipe = RECIPES.get(options.config, Recipe())
     wanted = {name: getattr(options, name) for name in ("epochs", "batch_size", "lr")}
     recipe = replace(recipe, **{name: value for name, value in wanted.items() if value is not None})
-    _require_sound(options.data, ("train", "val"))
-    train(
-        config,
-        recipe,
-        options.data,
-        options.out,
-        resume=options.resume,
-        device=_device(options.device),
-        seed=options.seed,
-        workers=options.workers,
-    )
-    print(f"the weights are in {options.out / 'model.safetensors'}, the log in {options.out / 'log.jsonl'}")
+    with distributed.processes(_device(options.device)) as device:
+        if distributed.rank() == 0:
+            _require_sound(options.data, ("train", "val"))
+        distributed.from_first_process(None)  # the others wait for the verdict
+        train(
+            config,
+            recipe,
+            options.data,
+            options.out,
+            resume=options.resume,
+            device=device,
+            seed=options.seed,
+            workers=options.workers,
+            save_every=options.save_every,
+        )
+        if distributed.rank() == 0:
+            print(f"the weights are in {options.out / 'model.safetensors'}, the log in {options.out / 'log.jsonl'}")
 
 
 def _evaluate(commands: Any) -> None:
@@ -152,23 +171,29 @@ def _evaluate(commands: Any) -> None:
 
 def run_evaluate(options: argparse.Namespace) -> None:
     """Print and store the twelve numbers."""
+    from detr_mini import distributed
     from detr_mini.data import CocoDetection, eval_transforms
     from detr_mini.evaluate import evaluate
     from detr_mini.files import write_atomically
     from detr_mini.pretrained import load
 
-    _require_sound(options.data, (options.split,))
-    model = load(options.weights, device=_device(options.device))
-    prepare = eval_transforms(model.config.image_size, model.config.max_size)
-    dataset = CocoDetection(options.data, options.split, prepare)
-    results = evaluate(
-        model,
-        dataset,
-        device=_device(options.device),
-        batch_size=options.batch_size,
-        workers=options.workers,
-        progress=True,
-    )
+    with distributed.processes(_device(options.device)) as device:
+        if distributed.rank() == 0:
+            _require_sound(options.data, (options.split,))
+        distributed.from_first_process(None)  # the others wait for the verdict
+        model = load(options.weights, device=device)
+        prepare = eval_transforms(model.config.image_size, model.config.max_size)
+        dataset = CocoDetection(options.data, options.split, prepare)
+        results = evaluate(
+            model,
+            dataset,
+            device=device,
+            batch_size=options.batch_size,
+            workers=options.workers,
+            progress=distributed.rank() == 0,
+        )
+        if distributed.rank() > 0:
+            return
     for name, value in results.items():
         print(f"{name:6} {value:.3f}")
     if options.json:

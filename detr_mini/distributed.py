@@ -67,6 +67,14 @@ def gather(values: list[Any]) -> list[list[Any]]:
     return lists
 
 
+def from_first_process(value: Any) -> Any:
+    """What the first process has, in every process."""
+    values = [value]
+    if world_size() > 1:
+        dist.broadcast_object_list(values, src=0, group=_host_group())
+    return values[0]
+
+
 class SyncBatchNorm2d(nn.BatchNorm2d):
     """Batch norm whose statistics in training are those of the whole batch, over all processes.
 
@@ -74,29 +82,44 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
     ``torch.nn.BatchNorm2d``.
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
+
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C, h, w)`` to the same shape."""
         if not self.training or world_size() == 1:
             return super().forward(x)
-        from torch.distributed.nn.functional import all_reduce
-
         axes = (0, 2, 3)
         x32 = x.float()
         count = x32.new_full((1,), x.numel() / x.shape[1])  # values of a channel
-        count, total = all_reduce(torch.cat([count, x32.sum(axes)])).split([1, x.shape[1]])
+        count, total = _Sum.apply(torch.cat([count, x32.sum(axes)])).split([1, x.shape[1]])
         x32 = x32 - (total / count)[:, None, None]
-        variance = all_reduce(x32.square().sum(axes)) / count
+        variance = _Sum.apply(x32.square().sum(axes)) / count
         self._remember(total / count, variance * count / (count - 1))
         scale = self.weight * (variance + self.eps).rsqrt()
         return (x32 * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
-        assert self.running_mean is not None and self.running_var is not None
-        assert self.num_batches_tracked is not None and self.momentum is not None
         self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance, self.momentum)
+
+
+class _Sum(torch.autograd.Function):
+    """The sum of a tensor over the processes. Each of them reads the sum, so gradients are summed up likewise."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        x = x.clone()
+        dist.all_reduce(x)
+        return x
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return _Sum.forward(ctx, gradients[0])
 
 
 def _reduce(values: tuple[float, ...], op: Any) -> Tensor:

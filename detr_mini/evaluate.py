@@ -8,6 +8,7 @@ import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from detr_mini import distributed
 from detr_mini.data import CocoDetection, collate
 from detr_mini.detr import DETR, postprocess
 
@@ -33,7 +34,8 @@ def evaluate(
         ``COCO_NAMES`` to values, as pycocotools computes them. The bins of small, medium and large objects are COCO's
         own unless the annotation file brings others (``info.area_bins``, two areas in pixels).
     """
-    return coco_metrics(dataset, detect(model, dataset, device, batch_size, workers, progress))
+    results = detect(model, dataset, device, batch_size, workers, progress)
+    return distributed.from_first_process(coco_metrics(dataset, results) if distributed.rank() == 0 else {})
 
 
 @torch.no_grad()
@@ -45,16 +47,29 @@ def detect(
     workers: int = 0,
     progress: bool = False,
 ) -> list[dict[str, Any]]:
-    """Run the model over a data set: COCO's list of results, one entry for each query and image."""
+    """Run the model over a data set: COCO's list of results, one entry for each query and image.
+
+    Several processes take a share each, and all get the whole list.
+    """
+    was_training = model.training
     model = model.to(device).eval()
     results: list[dict[str, Any]] = []
-    batches = DataLoader(dataset, batch_size=batch_size, collate_fn=collate, num_workers=workers)
+    batches = DataLoader(
+        dataset, batch_sampler=_my_batches(dataset, batch_size), collate_fn=collate, num_workers=workers
+    )
     for samples, targets in tqdm(batches, desc="evaluate", disable=not progress, leave=False):
         outputs = model(samples.to(device))
         sizes = torch.stack([target["orig_size"] for target in targets])
         for target, found in zip(targets, postprocess(outputs, sizes), strict=True):
             results += _coco_results(int(target["image_id"]), found)
-    return results
+    model.train(was_training)
+    return [result for share in distributed.gather(results) for result in share]
+
+
+def _my_batches(dataset: CocoDetection, batch_size: int) -> list[list[int]]:
+    """This process's share: whole batches, the same ones as in one process, since padding may move a box a little."""
+    batches = torch.arange(len(dataset)).split(batch_size)
+    return [batch.tolist() for batch in batches[distributed.rank() :: distributed.world_size()]]
 
 
 def coco_metrics(dataset: CocoDetection, results: list[dict[str, Any]]) -> dict[str, float]:

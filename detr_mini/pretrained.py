@@ -17,7 +17,7 @@ from torch import Tensor
 
 from detr_mini.config import CONFIGS, DETRConfig, get_config
 from detr_mini.detr import DETR
-from detr_mini.files import write_atomically
+from detr_mini.files import require_named_checksum, write_atomically
 from detr_mini.hugging_face import from_hugging_face, to_hugging_face
 
 __all__ = ["from_hugging_face", "load", "save", "to_hugging_face"]
@@ -41,7 +41,8 @@ def load(path_or_name: str | os.PathLike[str], *, device: torch.device | str = "
 
     Raises:
         FileNotFoundError: there is no such file and no such model.
-        ValueError: the file is damaged, is not a DETR checkpoint, wants to run code, or does not fit the config; the
+        ValueError: the file is damaged (or its name ends in the first digits of its SHA-256, as published files do, and
+            that is another one), is not a DETR checkpoint, wants to run code, or does not fit the config; the
             message names the file and says what to do.
     """
     path = _find(path_or_name)
@@ -69,7 +70,12 @@ def save(model: DETR, path: str | os.PathLike[str], dtype: torch.dtype | None = 
         path: the file to write.
         dtype: of the stored weights; float16 halves the file, None keeps every bit. A tensor with values too large for
             ``dtype`` stays as it is.
+
+    Raises:
+        ValueError: the model comes from ``optimize_for_inference``, which no longer has the weights of a checkpoint.
     """
+    if getattr(model, "optimized", False):
+        raise ValueError("a model optimized for inference cannot be saved; save the one it was made from")
     state = {key: _compact(value.detach().cpu(), dtype) for key, value in model.state_dict().items()}
     notes = {"format": "pt", "config": json.dumps(asdict(model.config)), "class_names": json.dumps(model.class_names)}
     write_atomically(path, safetensors.torch.save(state, notes))
@@ -126,6 +132,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Notes]:
 
 def read_pickle(path: Path) -> Any:
     """The tensors and plain values of a ``.pth`` file, on the CPU; see :func:`load`."""
+    require_named_checksum(path)
     file = path.open("rb")  # what goes wrong from here on is the content's fault
     damaged = f"{path} is damaged or no PyTorch checkpoint; copy or download it again"
     # Published checkpoints carry the Namespace of their training options. It holds values and does nothing.

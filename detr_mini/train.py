@@ -1,9 +1,9 @@
-"""Training: one loop, a log that plots read, checkpoints that survive a power cut."""
+"""Training: one loop, a log that plots read, and checkpoints from which a stopped run goes on as if it never had."""
 
 import contextlib
-import json
 import math
 import os
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -12,18 +12,21 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Sampler
+from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import DataLoader
 from tqdm import tqdm
 
+from detr_mini import distributed
 from detr_mini.config import DETRConfig
-from detr_mini.data import CocoDetection, collate, eval_transforms, train_transforms
+from detr_mini.data import CocoDetection, SeededPictures, SimilarShapes, collate, eval_transforms, train_transforms
 from detr_mini.data.transforms import PAPER_SIZES
 from detr_mini.detr import DETR
 from detr_mini.evaluate import evaluate
-from detr_mini.files import atomic_file, write_atomically
+from detr_mini.interrupt import StopRequest, leave_to_the_trainer
 from detr_mini.loss import SetCriterion
 from detr_mini.matcher import HungarianMatcher
-from detr_mini.pretrained import read_pickle, save
+from detr_mini.nested_tensor import NestedTensor
+from detr_mini.run_folder import RunFolder
 
 LOG_EVERY = 50  # steps
 
@@ -35,7 +38,7 @@ class Recipe:
     lr: float = 1e-4
     lr_backbone: float = 1e-5  # a pre-trained backbone moves slowly
     weight_decay: float = 1e-4
-    batch_size: int = 64  # over 16 GPUs in the paper
+    batch_size: int = 64  # pictures of a step, over all processes; 16 GPUs in the paper
     epochs: int = 300
     warmup_steps: int = 0
     lr_drop: int | None = 200  # epoch after which the rates fall to a tenth; None: a cosine down to zero
@@ -67,82 +70,115 @@ def train(
     device: torch.device | str = "cpu",
     seed: int = 0,
     workers: int = 0,
+    save_every: float = 600.0,
     progress: bool = True,
 ) -> DETR:
     """Train a model on the ``train`` split of a COCO folder and measure it on ``val``.
 
-    ``out`` receives ``log.jsonl`` (a JSON object a line), ``checkpoint.pth`` (all that ``resume`` needs, after every
-    epoch) and ``model.safetensors`` (the weights alone, in half precision). The random numbers of an epoch depend on
-    ``seed`` and the epoch alone, so a run resumed after an epoch goes on as if it had never stopped.
+    ``out`` receives ``log.jsonl`` (a JSON object a line), ``checkpoint-STEP-CHECKSUM.pth`` (all that ``resume`` needs,
+    the newest two) and ``model.safetensors`` (the weights alone, in half precision). All random numbers follow from
+    ``seed``, the epoch, the step and the picture, so a run that was stopped, whenever and however, goes on from its
+    last checkpoint to the same weights as a run left alone.
+
+    Within :func:`detr_mini.distributed.processes` every process takes its share of each batch, the loss is that of the
+    whole batch, and the first process writes.
+
+    Args:
+        resume: go on with the run in ``out``; start it where there is none.
+        device: of this process.
+        workers: processes that read pictures, for each process that trains.
+        save_every: seconds between checkpoints within an epoch; the end of an epoch always makes one.
 
     Raises:
         FileExistsError: ``out`` holds a run already and ``resume`` is False.
-        FileNotFoundError: ``resume`` is True and there is nothing to resume.
-        ValueError: the run in ``out`` has another config, recipe or seed, or the data another number of classes.
+        ValueError: the run in ``out`` has another config, recipe, seed or number of pictures, its checkpoints are
+            damaged, or the model has too few classes for the data.
+        OSError: a file cannot be written, a picture not be read, or a worker died; the run can be resumed.
+        FloatingPointError: the loss or the weights are not finite.
+        KeyboardInterrupt: after Ctrl-C or SIGTERM, once the step is finished and saved.
     """
-    run = Run(config, recipe, Path(out), torch.device(device), seed, resume=resume)
     train_set = CocoDetection(data, "train", train_transforms(recipe.sizes))
     val_set = CocoDetection(data, "val", eval_transforms(config.image_size, config.max_size))
-    run.check_classes(train_set)
+    _check_classes(config, train_set)
+    run = Run(config, recipe, Path(out), len(train_set), device=torch.device(device), seed=seed, resume=resume)
     run.model.class_names = train_set.class_names
+    sampler = SimilarShapes(
+        train_set, recipe.batch_size, seed=seed, rank=distributed.rank(), world_size=distributed.world_size()
+    )
     batches = DataLoader(
-        train_set,
-        batch_sampler=SimilarShapes(train_set, recipe.batch_size),
+        SeededPictures(train_set),
+        batch_sampler=sampler,
         collate_fn=collate,
         num_workers=workers,
+        worker_init_fn=leave_to_the_trainer,
         pin_memory=run.device.type == "cuda",
         persistent_workers=workers > 0,
     )
-    run.make_schedule(len(batches))
-    for epoch in range(run.epoch, recipe.epochs):
-        torch.manual_seed(seed * 100_003 + epoch)
-        bar = tqdm(batches, desc=f"epoch {epoch + 1}/{recipe.epochs}", disable=not progress, leave=False)
-        for samples, targets in bar:
-            loss = run.step(samples, targets)
-            if loss is not None:
-                bar.set_postfix(loss=f"{loss:.2f}")
-        run.epoch = epoch + 1
-        run.save_checkpoint()
-        if run.epoch % recipe.eval_every == 0 or run.epoch == recipe.epochs:
-            results = evaluate(run.model, val_set, device=run.device)
-            run.log(**results)
+    progress = progress and run.writes
+    with StopRequest() as stop:
+        while run.epoch < recipe.epochs:
+            sampler.begin(run.epoch, first=run.batch)
+            title = f"epoch {run.epoch + 1}/{recipe.epochs}"
+            total = run.steps_per_epoch
+            bar = tqdm(run.read(batches), title, total, initial=run.batch, disable=not progress, leave=False)
+            for samples, targets in bar:
+                loss = run.step(samples, targets)
+                if loss is not None:
+                    bar.set_postfix(loss=f"{loss:.2f}")
+                (stopping,) = distributed.max_over_processes(stop.requested)
+                if stopping or run.seconds_since_saving() > save_every or run.batch == total:
+                    run.save()
+                if stopping:
+                    raise KeyboardInterrupt(f"step {run.steps} is finished and saved")
+            results = {}
+            if (run.epoch + 1) % recipe.eval_every == 0 or run.epoch + 1 == recipe.epochs:
+                results = evaluate(run.model, val_set, device=run.device, workers=workers)
+            run.finish_epoch(results)
             if progress:
                 tqdm.write(f"epoch {run.epoch}: " + "  ".join(f"{k} {v:.3f}" for k, v in list(results.items())[:3]))
-    return run.model
+    return run.model.eval()
 
 
 class Run:
-    """A training run: model, optimiser and schedule, their checkpoint and their log."""
+    """A training run: model, optimiser and schedule, where in the data it is, its checkpoints and its log.
+
+    Args:
+        pictures: how many the training set has.
+    """
 
     def __init__(
-        self, config: DETRConfig, recipe: Recipe, out: Path, device: torch.device, seed: int, *, resume: bool
+        self,
+        config: DETRConfig,
+        recipe: Recipe,
+        out: Path,
+        pictures: int,
+        *,
+        device: torch.device | str = "cpu",
+        seed: int = 0,
+        resume: bool = False,
     ) -> None:
-        self.recipe, self.out, self.device, self.seed = recipe, out, device, seed
+        self.recipe, self.pictures, self.seed = recipe, pictures, seed
+        self.folder = RunFolder(out)
+        self.device = torch.device(device)
+        self.writes = distributed.rank() == 0
+        self.steps_per_epoch = math.ceil(pictures / recipe.batch_size)
         torch.manual_seed(seed)
-        self.model = DETR(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.criterion = SetCriterion(config.num_classes, HungarianMatcher(), eos_coef=recipe.eos_coef).to(device)
+        self.model = DETR(config).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.criterion = SetCriterion(config.num_classes, HungarianMatcher(), eos_coef=recipe.eos_coef).to(self.device)
         self.optimizer = torch.optim.AdamW(self._parameter_groups(), weight_decay=recipe.weight_decay, fused=True)
-        self.scheduler: torch.optim.lr_scheduler.LambdaLR
-        self.epoch = 0
-        self.steps = 0
-        self.images = 0
+        self.epoch = 0  # finished ones
+        self.batch = 0  # finished ones of this epoch
         self.seconds = 0.0
-        self.clock = time.perf_counter()
-        self.recent: list[dict[str, Tensor]] = []
-        out.mkdir(parents=True, exist_ok=True)
-        if resume:
-            self._load_checkpoint()
-        elif self.checkpoint.exists():
-            raise FileExistsError(f"{out} holds a run already: resume it (--resume), or choose another folder (--out)")
-        self._trim_log()
+        self.sums: Tensor | None = None  # of the losses since the last line of the log
+        self._open(resume)
+        self.scheduler = self._schedule()
+        self.parallel = self.model if distributed.world_size() == 1 else self._parallel()
+        self.clock = self.saved = time.perf_counter()
 
     @property
-    def checkpoint(self) -> Path:
-        return self.out / "checkpoint.pth"
-
-    @property
-    def log_file(self) -> Path:
-        return self.out / "log.jsonl"
+    def steps(self) -> int:
+        """Finished steps of the whole run."""
+        return self.epoch * self.steps_per_epoch + self.batch
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """Two learning rates: one for the backbone, one for everything else."""
@@ -155,75 +191,124 @@ class Run:
             {"params": groups[True], "lr": self.recipe.lr_backbone},
         ]
 
-    def make_schedule(self, steps_per_epoch: int) -> None:
+    def _schedule(self) -> torch.optim.lr_scheduler.LambdaLR:
         """Warm up linearly, then follow the recipe's drop or cosine."""
-        recipe, total = self.recipe, self.recipe.epochs * steps_per_epoch
+        recipe, total = self.recipe, self.recipe.epochs * self.steps_per_epoch
 
         def factor(step: int) -> float:
             warm = min(1.0, (step + 1) / recipe.warmup_steps) if recipe.warmup_steps else 1.0
             if recipe.lr_drop is not None:
-                return warm * 0.1 ** (step // (recipe.lr_drop * steps_per_epoch))
+                return warm * 0.1 ** (step // (recipe.lr_drop * self.steps_per_epoch))
             return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
 
         for group in self.optimizer.param_groups:
             group.setdefault("initial_lr", group["lr"])
-        self.scheduler = torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor, last_epoch=self.steps - 1)
+        return torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor, last_epoch=self.steps - 1)
 
-    def step(self, samples: Any, targets: list[dict[str, Tensor]]) -> float | None:
-        """One optimiser step; returns the mean loss when it was logged."""
-        self.model.train()
-        samples = samples.to(self.device)
-        targets = [{k: t[k].to(self.device, non_blocking=True) for k in ("labels", "boxes")} for t in targets]
+    def _parallel(self) -> nn.Module:
+        """The model, its gradients averaged over the processes."""
+        return DistributedDataParallel(self.model, device_ids=[self.device] if self.device.type == "cuda" else None)
+
+    def read(self, batches: DataLoader[Any]) -> Iterator[tuple[NestedTensor, list[dict[str, Tensor]]]]:
+        """The batches. Where one cannot be read, what was trained so far is saved first.
+
+        Raises:
+            OSError: a picture cannot be read, or a worker died.
+        """
+        try:
+            yield from batches
+        except Exception as error:  # a damaged file, a dead worker, a full /dev/shm: they come as anything
+            self.save()
+            what = str(error).strip().splitlines()[-1:]  # of a worker's error, which comes with its traceback
+            raise OSError(
+                f"the batch after step {self.steps} cannot be read: {''.join(what) or repr(error)}. "
+                f"If workers were killed, fewer of them need less memory (--workers). {self.folder.safe()}"
+            ) from error
+
+    def step(self, samples: NestedTensor, targets: list[dict[str, Tensor]]) -> float | None:
+        """One optimiser step; returns the mean loss of the last steps when it was logged."""
+        if not self.model.training:
+            self.model.train()
+        # Dropout draws from here: the same numbers after a resumption, others in every process.
+        torch.manual_seed(self.seed + 1_000_003 * (self.steps * distributed.world_size() + distributed.rank()))
+        samples = _common_size(samples).to(self.device)
+        targets_here = [{k: t[k].to(self.device, non_blocking=True) for k in ("labels", "boxes")} for t in targets]
         with self._autocast():
-            outputs = self.model(samples)
-        losses = self.criterion(outputs, targets)
+            outputs = self.parallel(samples)
+        try:
+            losses = self.criterion(outputs, targets_here)
+        except ValueError as error:
+            ids = [int(t["image_id"]) for t in targets if "image_id" in t]
+            raise ValueError(
+                f"step {self.steps + 1}, pictures with the ids {ids}: {error}. {self.folder.safe()}"
+            ) from None
         total = self.criterion.total(losses)
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_max_norm)
+        nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_max_norm, foreach=True)
         self.optimizer.step()
         self.scheduler.step()
-        self.steps += 1
-        self.images += len(samples)
-        self.recent.append({"loss": total.detach()} | {k: v.detach() for k, v in losses.items()})
-        return self._log_losses() if self.steps % LOG_EVERY == 0 else None
+        self.batch += 1
+        return self._add_to_log({"loss": total} | losses)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.device.type == "cuda":
             return torch.autocast("cuda", torch.bfloat16)
         return contextlib.nullcontext()  # bf16 slows training on a CPU
 
-    def _log_losses(self) -> float:
-        """Log the means of the last steps: one wait for the device instead of one a step."""
-        names = list(self.recent[0])
-        means = torch.stack([torch.stack([losses[n] for n in names]) for losses in self.recent]).mean(0).tolist()
-        self.recent.clear()
+    @torch.no_grad()
+    def _add_to_log(self, losses: dict[str, Tensor]) -> float | None:
+        """Sum up on the device, and log the means of the last steps: one wait instead of one a step."""
+        values = torch.stack(list(losses.values()))
+        self.sums = values if self.sums is None else self.sums + values
+        if self.steps % LOG_EVERY:
+            return None
+        means = distributed.mean_over_processes(*(self.sums / LOG_EVERY).tolist())
+        self.sums = None
         if not math.isfinite(means[0]):
             raise FloatingPointError(
-                f"the loss is {means[0]} after {self.steps} steps: lower the learning rate (--lr, now "
-                f"{self.recipe.lr}); the last checkpoint in {self.out} is from before epoch {self.epoch + 1}"
+                f"the loss is {means[0]} in step {self.steps} or before: lower the learning rate "
+                f"(--lr, now {self.recipe.lr}). {self.folder.safe()}"
             )
-        self.log(lr=self.optimizer.param_groups[0]["lr"], **dict(zip(names, means, strict=True)))
+        self._log(lr=self.optimizer.param_groups[0]["lr"], **dict(zip(losses, means, strict=True)))
         return means[0]
 
-    def log(self, **values: float) -> None:
+    def _log(self, **values: float) -> None:
         """Append a line to the log."""
-        now = time.perf_counter()
-        self.seconds += now - self.clock
-        self.clock = now
-        where = {"epoch": self.epoch, "step": self.steps, "images": self.images, "seconds": round(self.seconds, 1)}
-        line = where | {k: round(v, 5) for k, v in values.items()}
-        with self.log_file.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        self._count_seconds()
+        if not self.writes:
+            return
+        images = round(self.pictures * self.steps / self.steps_per_epoch)
+        where = {"epoch": self.epoch, "step": self.steps, "images": images, "seconds": round(self.seconds, 1)}
+        self.folder.append(where | {k: round(v, 5) for k, v in values.items()})
 
-    def _trim_log(self) -> None:
-        """Drop the lines of steps that the checkpoint does not hold: they will be made again."""
-        lines = self.log_file.read_text(encoding="utf-8").splitlines() if self.log_file.exists() else []
-        kept = [line for line in lines if json.loads(line)["step"] <= self.steps]
-        write_atomically(self.log_file, "".join(line + "\n" for line in kept).encode())
+    def finish_epoch(self, results: dict[str, float]) -> None:
+        """Count the epoch, and log what was measured after it, if anything."""
+        self.epoch, self.batch = self.epoch + 1, 0
+        if results:
+            self._log(**results)
 
-    def save_checkpoint(self) -> None:
-        """Write all that resuming needs, and the weights alone."""
+    def seconds_since_saving(self) -> float:
+        """How long ago the last checkpoint was made."""
+        return time.perf_counter() - self.saved
+
+    def save(self) -> None:
+        """Write all that resuming needs, and the weights alone. Only the first process writes.
+
+        Raises:
+            OSError: the disk is full or fails.
+            FloatingPointError: a weight is not finite, so that nothing is worth keeping.
+        """
+        self._count_seconds()
+        self.saved = self.clock
+        if not self.writes:
+            return
+        for name, value in self.model.state_dict().items():
+            if not value.isfinite().all():
+                raise FloatingPointError(
+                    f"{name} is not finite after step {self.steps}: lower the learning rate "
+                    f"(--lr, now {self.recipe.lr}). {self.folder.safe()}"
+                )
         state = {
             "model": self.model.state_dict(),
             "config": asdict(self.model.config),
@@ -231,65 +316,76 @@ class Run:
             "recipe": asdict(self.recipe),
             "optimizer": self.optimizer.state_dict(),
             "seed": self.seed,
+            "pictures": self.pictures,
             "epoch": self.epoch,
-            "steps": self.steps,
-            "images": self.images,
+            "batch": self.batch,
             "seconds": self.seconds,
+            "sums": self.sums,
         }
-        with atomic_file(self.checkpoint) as temporary:
-            torch.save(state, temporary)
-        save(self.model, self.out / "model.safetensors")
+        self.folder.save(self.steps, state, self.model)
 
-    def _load_checkpoint(self) -> None:
-        if not self.checkpoint.exists():
-            raise FileNotFoundError(f"nothing to resume: there is no {self.checkpoint}")
-        state = read_pickle(self.checkpoint)
+    def _open(self, resume: bool) -> None:
+        """Find out where the run is: at its start, or where its newest sound checkpoint says."""
+        state: dict[str, Any] | None = None
+        if self.writes:
+            if not resume and self.folder.checkpoints():
+                raise FileExistsError(
+                    f"{self.folder.folder} holds a run already: resume it (--resume), or choose another folder (--out)"
+                )
+            if newest := self.folder.newest():
+                self._require_same(*newest)
+                state = newest[1]
+            elif resume:
+                print(f"there is no run in {self.folder.folder} yet: starting one", file=sys.stderr)
+        state = distributed.from_first_process(state)
+        if state is not None:
+            self.model.load_state_dict(state["model"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.epoch, self.batch, self.seconds = state["epoch"], state["batch"], state["seconds"]
+            self.sums = None if state["sums"] is None else state["sums"].to(self.device)
+        if self.writes:
+            self.folder.tidy(self.epoch, self.steps)
+
+    def _require_same(self, path: Path, state: Any) -> None:
+        """Refuse to go on with another run."""
         if not isinstance(state, dict) or "optimizer" not in state:
-            raise ValueError(f"{self.checkpoint} holds no training run to go on with")
-        for name, mine in (
-            ("config", asdict(self.model.config)),
-            ("recipe", asdict(self.recipe)),
-            ("seed", self.seed),
-        ):
-            if state[name] != mine:
-                raise ValueError(f"{self.checkpoint} was made with {name} {_difference(state[name], mine)}")
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.epoch, self.steps, self.images = state["epoch"], state["steps"], state["images"]
-        self.seconds = state["seconds"]
+            raise ValueError(f"{path} holds no training run to go on with")
+        mine = {
+            "config": asdict(self.model.config),
+            "recipe": asdict(self.recipe),
+            "seed": self.seed,
+            "pictures": self.pictures,
+        }
+        for name, value in mine.items():
+            if state[name] != value:
+                raise ValueError(f"{path} was made with {name} {_difference(state[name], value)}")
 
-    def check_classes(self, dataset: CocoDetection) -> None:
-        """Refuse data with category ids the model has no output for."""
-        if dataset.num_classes > self.model.config.num_classes:
-            raise ValueError(
-                f"the data has category ids up to {dataset.num_classes - 1}, so the model needs num_classes >= "
-                f"{dataset.num_classes} (--num-classes), not {self.model.config.num_classes}"
-            )
+    def _count_seconds(self) -> None:
+        now = time.perf_counter()
+        self.seconds, self.clock = self.seconds + now - self.clock, now
 
 
-class SimilarShapes(Sampler[list[int]]):
-    """Random batches of pictures of similar shape, so that little is padded.
+def _common_size(samples: NestedTensor) -> NestedTensor:
+    """Pad a batch to the largest height and width among the processes, as one process would pad it."""
+    if distributed.world_size() == 1:
+        return samples
+    height, width = samples.tensors.shape[-2:]
+    tallest, widest = map(int, distributed.max_over_processes(height, width))
+    missing = (0, widest - width, 0, tallest - height)
+    return NestedTensor(
+        nn.functional.pad(samples.tensors, missing),
+        nn.functional.pad(samples.mask, missing, value=True),
+        samples.padded or any(missing),
+    )
 
-    The pictures are shuffled and cut into chunks of sixteen batches. In each chunk they are sorted by kind, from wide
-    to tall, and within a kind by area. The batches of a chunk differ in shape, and any two pictures of a kind may meet.
-    """
 
-    def __init__(self, dataset: CocoDetection, batch_size: int) -> None:
-        sizes = torch.tensor([(dataset.coco.imgs[i]["height"], dataset.coco.imgs[i]["width"]) for i in dataset.ids])
-        kind = (2 * (sizes[:, 0] / sizes[:, 1]).log2()).round()  # -1 is 4:3 and its like, 0 a square, 1 is 3:4
-        area = sizes.prod(1)
-        self.order = kind * (area.max() + 1) + area
-        self.batch_size = batch_size
-
-    def __len__(self) -> int:
-        return math.ceil(len(self.order) / self.batch_size)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        batches: list[list[int]] = []
-        for chunk in torch.randperm(len(self.order)).split(16 * self.batch_size):
-            ordered = chunk[self.order[chunk].argsort(stable=True)]
-            batches += [batch.tolist() for batch in ordered.split(self.batch_size)]
-        return iter([batches[i] for i in torch.randperm(len(batches))])
+def _check_classes(config: DETRConfig, dataset: CocoDetection) -> None:
+    """Refuse data with category ids the model has no output for."""
+    if dataset.num_classes > config.num_classes:
+        raise ValueError(
+            f"the data has category ids up to {dataset.num_classes - 1}, so the model needs num_classes >= "
+            f"{dataset.num_classes} (--num-classes), not {config.num_classes}"
+        )
 
 
 def _difference(stored: Any, mine: Any) -> str:

@@ -77,6 +77,8 @@ def test_detect_gives_every_query_in_the_original_pixels(town):
     model = DETR(get_config("nano", hidden_dim=16, nheads=2, num_queries=9))
     dataset = CocoDetection(town, "val", eval_transforms(None))
     results = detect(model, dataset, batch_size=5)
+    assert model.training, "the model is left as it was"
+    model.eval()
     assert len(results) == 9 * len(dataset)
     assert [r["image_id"] for r in results[::9]] == dataset.ids
     image, target = dataset[3]

@@ -1,23 +1,25 @@
 """Files: a write that fails leaves the old file, and nothing beside it."""
 
+import os
+
 import pytest
 
-from detr_mini.files import atomic_file, write_atomically
+from detr_mini.files import write_atomically
 
 
-def test_a_failed_write_leaves_the_old_file(tmp_path):
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch, failing):
     path = tmp_path / "file"
-    path.write_text("old")
+    write_atomically(path, b"old")
 
-    def fail_half_way() -> None:
-        with atomic_file(path) as temporary:
-            temporary.write_text("half of the n")
-            raise RuntimeError
+    def fail(*_: object) -> None:
+        raise OSError("no space left")
 
-    with pytest.raises(RuntimeError):
-        fail_half_way()
-    assert path.read_text() == "old"
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="no space"):
+        patch.setattr(os, failing, fail)
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
     write_atomically(path, b"new")
-    assert path.read_text() == "new"
+    assert path.read_bytes() == b"new"
     assert [p.name for p in tmp_path.iterdir()] == ["file"]

@@ -1,6 +1,8 @@
 """Training: schedules, batches, checkpoints, and that a run which stops loses nothing."""
 
 import json
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,16 +10,24 @@ import pytest
 import torch
 
 from detr_mini.config import get_config
-from detr_mini.data import CocoDetection
+from detr_mini.data import SeededPictures
 from detr_mini.nested_tensor import NestedTensor
-from detr_mini.train import RECIPES, Recipe, Run, SimilarShapes, train
+from detr_mini.train import RECIPES, Recipe, Run, train
 
 CONFIG = get_config("nano", hidden_dim=16, nheads=2, enc_layers=1, dec_layers=2, num_queries=15)
 RECIPE = replace(RECIPES["nano"], lr=1e-3, lr_backbone=1e-3, epochs=2, batch_size=8, warmup_steps=2, eval_every=2)
 
 
-def run_in(folder: Path, recipe: Recipe = RECIPE, **options: object) -> Run:
-    return Run(CONFIG, recipe, folder, torch.device("cpu"), 0, resume=False, **options)
+def run_in(folder: Path, recipe: Recipe = RECIPE, pictures: int = 32, **options: object) -> Run:
+    return Run(CONFIG, recipe, folder, pictures, **options)
+
+
+def a_batch(count: int = 2) -> tuple[NestedTensor, list[dict]]:
+    rng = torch.Generator().manual_seed(0)
+    images = [torch.rand(3, 48, 64 + 8 * i, generator=rng) for i in range(count)]
+    boxes = torch.tensor([[0.3, 0.4, 0.2, 0.3], [0.7, 0.6, 0.3, 0.5]])
+    targets = [{"labels": torch.tensor([2, 5]), "boxes": boxes, "image_id": torch.tensor(40 + i)} for i in range(count)]
+    return NestedTensor.from_images(images), targets
 
 
 def read_log(folder: Path) -> list[dict]:
@@ -25,29 +35,8 @@ def read_log(folder: Path) -> list[dict]:
     return [{k: v for k, v in line.items() if k != "seconds"} for line in lines]
 
 
-def test_batches_hold_every_picture_once_and_pad_little(town):
-    dataset = CocoDetection(town, "train")
-    sampler = SimilarShapes(dataset, 4)
-    torch.manual_seed(0)
-    batches = list(sampler)
-    assert sorted(i for batch in batches for i in batch) == list(range(len(dataset)))
-    assert len(batches) == len(sampler)
-    areas = [float(sampler.order[batch].mean()) for batch in batches]
-    assert areas not in (sorted(areas), sorted(areas, reverse=True)), "batches must come in random order"
-    assert batches != list(sampler), "a second epoch must not repeat the first one's batches"
-    torch.manual_seed(0)
-    assert batches == list(sampler)
-
-    def padding(batches: list[list[int]]) -> float:
-        return sum(float(NestedTensor.from_images([dataset[i][0] for i in b]).mask.float().mean()) for b in batches)
-
-    shuffled = [batch.tolist() for batch in torch.randperm(len(dataset)).split(4)]
-    assert padding(batches) < 0.6 * padding(shuffled)
-
-
 def test_cosine_schedule_warms_up_and_ends_near_zero(tmp_path):
-    run = run_in(tmp_path, replace(RECIPE, warmup_steps=10, epochs=4, lr=1.0, lr_backbone=0.5))
-    run.make_schedule(steps_per_epoch=25)
+    run = run_in(tmp_path, replace(RECIPE, warmup_steps=10, epochs=4, lr=1.0, lr_backbone=0.5), pictures=25 * 8)
     rates = []
     for _ in range(100):
         rates.append([group["lr"] for group in run.optimizer.param_groups])
@@ -62,8 +51,7 @@ def test_cosine_schedule_warms_up_and_ends_near_zero(tmp_path):
 
 
 def test_step_schedule_drops_to_a_tenth(tmp_path):
-    run = run_in(tmp_path, replace(RECIPE, warmup_steps=0, epochs=3, lr=1.0, lr_drop=2))
-    run.make_schedule(steps_per_epoch=5)
+    run = run_in(tmp_path, replace(RECIPE, warmup_steps=0, epochs=3, lr=1.0, lr_drop=2), pictures=5 * 8 - 7)
     rates = []
     for _ in range(15):
         rates.append(run.optimizer.param_groups[0]["lr"])
@@ -88,61 +76,101 @@ def test_the_published_recipe():
 
 
 def test_the_loss_falls_on_one_batch(tmp_path):
-    run = run_in(tmp_path, replace(RECIPE, epochs=1, warmup_steps=0))
-    run.make_schedule(steps_per_epoch=1000)
-    images = NestedTensor.from_images(
-        [torch.rand(3, 48, 64, generator=torch.Generator().manual_seed(i)) for i in (0, 1)]
-    )
-    boxes = torch.tensor([[0.3, 0.4, 0.2, 0.3], [0.7, 0.6, 0.3, 0.5]])
-    targets = [{"labels": torch.tensor([2, 5]), "boxes": boxes}, {"labels": torch.tensor([1]), "boxes": boxes[:1]}]
-    losses = [loss for _ in range(150) if (loss := run.step(images, targets)) is not None]
+    run = run_in(tmp_path, replace(RECIPE, epochs=1, warmup_steps=0), pictures=1000 * 8)
+    samples, targets = a_batch()
+    losses = [loss for _ in range(150) if (loss := run.step(samples, targets)) is not None]
     assert len(losses) == 3
     assert losses[2] < 0.5 * losses[0]
 
 
 def test_a_step_after_an_evaluation_trains_again(tmp_path):
     run = run_in(tmp_path)
-    run.make_schedule(steps_per_epoch=10)
     run.model.eval()
     before = run.model.backbone[0].body["bn1"].running_mean.clone()
-    images = NestedTensor.from_images([torch.rand(3, 40, 40)])
-    run.step(images, [{"labels": torch.tensor([1]), "boxes": torch.tensor([[0.5, 0.5, 0.2, 0.2]])}])
+    run.step(*a_batch(1))
     assert not torch.equal(run.model.backbone[0].body["bn1"].running_mean, before)
 
 
-def test_a_run_that_stops_resumes_to_the_same_weights(town, tmp_path, monkeypatch):
-    whole = train(CONFIG, RECIPE, town, tmp_path / "whole", progress=False)
+@pytest.mark.parametrize("steps", [3, 5, 6, 8])  # within an epoch, at its end, before and within the next
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_run_that_stops_anywhere_resumes_to_the_same_weights(town, tmp_path, monkeypatch, steps, workers):
+    monkeypatch.setattr("detr_mini.train.LOG_EVERY", 3)
+    config, recipe = replace(CONFIG, dropout=0.1), replace(RECIPE, eval_every=1)
+    whole = train(config, recipe, town, tmp_path / "whole", progress=False)
 
-    steps = 0
     original = Run.step
 
-    def stop_in_the_second_epoch(self, *args):
-        nonlocal steps
-        steps += 1
-        if steps == 6:
-            raise KeyboardInterrupt
+    def interrupted_step(self, *args):
+        if self.steps == steps - 1:
+            signal.raise_signal(signal.SIGINT)
         return original(self, *args)
 
-    monkeypatch.setattr(Run, "step", stop_in_the_second_epoch)
-    with pytest.raises(KeyboardInterrupt):
-        train(CONFIG, RECIPE, town, tmp_path / "stopped", progress=False)
-    assert steps == 6
-    assert torch.load(tmp_path / "stopped" / "checkpoint.pth", weights_only=True)["epoch"] == 1
-    monkeypatch.undo()
-    resumed = train(CONFIG, RECIPE, town, tmp_path / "stopped", resume=True, progress=False)
+    monkeypatch.setattr(Run, "step", interrupted_step)
+    with pytest.raises(KeyboardInterrupt, match=f"step {steps} is finished and saved"):
+        train(config, recipe, town, tmp_path / "stopped", progress=False, workers=workers)
+    monkeypatch.setattr(Run, "step", original)
+    resumed = train(config, recipe, town, tmp_path / "stopped", resume=True, progress=False, workers=workers)
 
     for name, value in whole.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[name]), name
     assert read_log(tmp_path / "whole") == read_log(tmp_path / "stopped")
+    assert len(read_log(tmp_path / "whole")) == 4
 
 
-def test_log_lines_of_lost_steps_are_dropped_on_resume(town, tmp_path):
-    train(CONFIG, replace(RECIPE, epochs=2), town, tmp_path, progress=False)
-    log = tmp_path / "log.jsonl"
-    before = log.read_text()
-    log.write_text(before + json.dumps({"step": 10_000, "loss": 1.0}) + "\n")
-    Run(CONFIG, replace(RECIPE, epochs=2), tmp_path, torch.device("cpu"), 0, resume=True)
-    assert log.read_text() == before
+def test_the_second_interrupt_stops_at_once(town, tmp_path, monkeypatch):
+    def step(self, *args):
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Run, "step", step)
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt) as stop:
+        train(CONFIG, RECIPE, town, tmp_path, progress=False)
+    assert not stop.value.args
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_the_time_between_checkpoints(town, tmp_path, monkeypatch):
+    saved = []
+    monkeypatch.setattr(Run, "save", lambda self: saved.append(self.steps))
+    train(CONFIG, RECIPE, town, tmp_path / "seldom", progress=False)
+    assert saved == [4, 8]
+    saved.clear()
+    train(CONFIG, RECIPE, town, tmp_path / "often", save_every=0.0, progress=False)
+    assert saved == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_a_picture_that_vanishes_costs_nothing(town_copy, tmp_path):
+    pictures = sorted((town_copy / "train").iterdir())
+    content = pictures[7].read_bytes()
+    pictures[7].unlink()
+    for workers in (0, 1):
+        out = tmp_path / f"run{workers}"
+        with pytest.raises(
+            OSError, match=rf"the batch after step \d+ cannot be read: .*{pictures[7].name}.*--resume"
+        ) as e:
+            train(CONFIG, RECIPE, town_copy, out, workers=workers, progress=False)
+        assert "\n" not in str(e.value)
+        assert len(list(out.glob("checkpoint-*.pth"))) == 1
+    pictures[7].write_bytes(content)
+    resumed = train(CONFIG, RECIPE, town_copy, tmp_path / "run0", resume=True, progress=False)
+    whole = train(CONFIG, RECIPE, town_copy, tmp_path / "whole", progress=False)
+    assert torch.equal(resumed.query_embed.weight, whole.query_embed.weight)
+
+
+def test_a_worker_that_dies_costs_nothing(town, tmp_path, monkeypatch):
+    original = SeededPictures.__getitem__
+
+    def die_of_one_picture(self, draw):
+        if draw[0] == 20:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(self, draw)
+
+    monkeypatch.setattr(SeededPictures, "__getitem__", die_of_one_picture)
+    with pytest.raises(OSError, match=r"cannot be read: .*killed.*--workers.*safe up to step \d+: go on with --resume"):
+        train(CONFIG, RECIPE, town, tmp_path, workers=1, progress=False)
+    monkeypatch.setattr(SeededPictures, "__getitem__", original)
+    train(CONFIG, RECIPE, town, tmp_path, resume=True, progress=False)
 
 
 def test_same_seed_same_weights_and_another_seed_others(town, tmp_path):
@@ -156,14 +184,15 @@ def test_same_seed_same_weights_and_another_seed_others(town, tmp_path):
 
 
 def test_a_finished_run_is_not_overwritten(town, tmp_path):
-    run_in(tmp_path).save_checkpoint()
+    run_in(tmp_path).save()
     with pytest.raises(FileExistsError, match="--resume"):
         train(CONFIG, RECIPE, town, tmp_path, progress=False)
 
 
-def test_resuming_nothing_says_so(town, tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"checkpoint\.pth"):
-        train(CONFIG, RECIPE, town, tmp_path, resume=True, progress=False)
+def test_resuming_nothing_starts_and_says_so(town, tmp_path, capsys):
+    train(CONFIG, replace(RECIPE, epochs=1), town, tmp_path, resume=True, progress=False)
+    assert f"no run in {tmp_path} yet" in capsys.readouterr().err
+    assert list(tmp_path.glob("checkpoint-*.pth"))
 
 
 @pytest.mark.parametrize(
@@ -172,34 +201,66 @@ def test_resuming_nothing_says_so(town, tmp_path):
         ({"config": replace(CONFIG, num_queries=16)}, "config num_queries=15 .now 16."),
         ({"recipe": replace(RECIPE, lr=0.5)}, "recipe lr=0.001 .now 0.5."),
         ({"seed": 3}, "seed 0, not 3"),
+        ({"pictures": 31}, "pictures 32, not 31"),
     ],
 )
-def test_resuming_another_run_says_what_differs(town, tmp_path, change, message):
-    run_in(tmp_path).save_checkpoint()
-    wanted = {"config": CONFIG, "recipe": RECIPE, "seed": 0} | change
+def test_resuming_another_run_says_what_differs(tmp_path, change, message):
+    run_in(tmp_path).save()
+    wanted = {"config": CONFIG, "recipe": RECIPE, "seed": 0, "pictures": 32} | change
     with pytest.raises(ValueError, match=message):
-        train(wanted["config"], wanted["recipe"], town, tmp_path, resume=True, seed=wanted["seed"], progress=False)
+        Run(wanted["config"], wanted["recipe"], tmp_path, wanted["pictures"], seed=wanted["seed"], resume=True)
 
 
 def test_too_few_classes_for_the_data(town, tmp_path):
     with pytest.raises(ValueError, match=r"num_classes >= 14 \(--num-classes\), not 5"):
-        train(replace(CONFIG, num_classes=5), RECIPE, town, tmp_path, progress=False)
+        train(replace(CONFIG, num_classes=5), RECIPE, town, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("detr_mini.train.LOG_EVERY", 1)
     run = run_in(tmp_path, replace(RECIPE, lr=7.0))
-    run.recent = [{"loss": torch.tensor(float("nan"))}]
-    with pytest.raises(FloatingPointError, match=r"--lr, now 7\.0"):
-        run._log_losses()
+    monkeypatch.setattr(run.criterion, "total", lambda losses: losses["loss_ce"] * float("nan"))
+    with pytest.raises(FloatingPointError, match=r"the loss is nan in step 1 .*--lr, now 7\.0.*Nothing is saved yet"):
+        run.step(*a_batch())
 
 
-def test_a_damaged_checkpoint_is_named(town, tmp_path):
-    run_in(tmp_path).save_checkpoint()
-    checkpoint = tmp_path / "checkpoint.pth"
-    content = checkpoint.read_bytes()
-    checkpoint.write_bytes(content[: len(content) // 2])
-    with pytest.raises(ValueError, match=r"checkpoint\.pth is damaged"):
-        train(CONFIG, RECIPE, town, tmp_path, resume=True, progress=False)
-    torch.save({"model": {}}, checkpoint)
-    with pytest.raises(ValueError, match=r"checkpoint\.pth holds no training run"):
-        train(CONFIG, RECIPE, town, tmp_path, resume=True, progress=False)
+def test_weights_that_are_not_finite_are_not_saved(tmp_path):
+    run = run_in(tmp_path)
+    run.save()
+    with torch.no_grad():
+        run.model.class_embed.bias[3] = float("inf")
+    with pytest.raises(FloatingPointError, match=r"class_embed\.bias is not finite.*safe up to step 0"):
+        run.save()
+    assert len(list(tmp_path.glob("checkpoint-*"))) == 1
+
+
+def test_an_error_of_the_loss_names_the_pictures(tmp_path):
+    run = run_in(tmp_path)
+    samples, targets = a_batch()
+    targets[1]["labels"] = torch.tensor([2, 99])
+    with pytest.raises(ValueError, match=r"step 1, pictures with the ids \[40, 41\]: image 1 .*99"):
+        run.step(samples, targets)
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(town, tmp_path, capsys):
+    whole = train(CONFIG, RECIPE, town, tmp_path / "whole", progress=False)
+    train(CONFIG, RECIPE, town, tmp_path / "run", save_every=0.0, progress=False)
+    _, newest = sorted((tmp_path / "run").glob("checkpoint-*.pth"))
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 3] ^= 1  # a single bit
+    newest.write_bytes(content)
+    resumed = train(CONFIG, RECIPE, town, tmp_path / "run", resume=True, progress=False)
+    assert f"{newest} is damaged" in capsys.readouterr().err
+    assert torch.equal(resumed.query_embed.weight, whole.query_embed.weight)
+    assert read_log(tmp_path / "run") == read_log(tmp_path / "whole")
+    for checkpoint in (tmp_path / "run").glob("checkpoint-*.pth"):
+        checkpoint.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"no checkpoint in .* is sound.*remove them"):
+        train(CONFIG, RECIPE, town, tmp_path / "run", resume=True, progress=False)
+
+
+def test_a_checkpoint_of_something_else_is_refused(tmp_path):
+    torch.save({"model": {}}, tmp_path / "checkpoint-00000003-x.pth")
+    with pytest.raises(ValueError, match=r"checkpoint-00000003-x\.pth holds no training run"):
+        run_in(tmp_path, resume=True)

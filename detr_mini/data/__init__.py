@@ -1,5 +1,6 @@
 """Pictures and objects: Tiny Town, the COCO reader, the transforms and the checker of annotation files."""
 
+from detr_mini.data.batches import SeededPictures, SimilarShapes
 from detr_mini.data.check import DataError, Fault, check_data, require_sound
 from detr_mini.data.coco import CocoDetection, Target, collate, find_split, read_image
 from detr_mini.data.tiny_town import CATEGORIES, NUM_CLASSES, Scene, SceneObject, draw_scene, make_data
@@ -23,6 +24,8 @@ __all__ = [
     "RandomSizeCrop",
     "Scene",
     "SceneObject",
+    "SeededPictures",
+    "SimilarShapes",
     "Target",
     "check_data",
     "collate",

@@ -1,0 +1,110 @@
+"""What a training run leaves on the disk: checkpoints that are whole or absent, and a log."""
+
+import contextlib
+import io
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from detr_mini.detr import DETR
+from detr_mini.files import checksum, write_atomically
+from detr_mini.pretrained import read_pickle, save
+
+KEPT = 2  # checkpoints: if the newest one is damaged on the disk, there is another
+
+
+class RunFolder:
+    """The folder of a run: ``checkpoint-STEP-CHECKSUM.pth``, ``model.safetensors`` and ``log.jsonl``.
+
+    Its ``OSError`` say what a full disk means for the run.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.log = folder / "log.jsonl"
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def checkpoints(self) -> list[Path]:
+        """The checkpoints, the newest first."""
+        named = [p for p in self.folder.glob("checkpoint-*.pth") if re.fullmatch(r"checkpoint-\d{8,}-\w+", p.stem)]
+        return sorted(named, key=lambda path: (_step(path), path.stat().st_mtime_ns), reverse=True)
+
+    def save(self, step: int, state: dict[str, Any], model: DETR) -> None:
+        """Write a checkpoint and the weights alone; then remove all checkpoints but the newest ``KEPT``."""
+        buffer = io.BytesIO()
+        torch.save(state, buffer)
+        path = self.folder / f"checkpoint-{step:08}-{checksum(buffer.getvalue())}.pth"
+        with self._explained(path):
+            write_atomically(path, buffer.getvalue())
+        others = [old for old in self.checkpoints() if old != path]
+        for old in others[KEPT - 1 :]:
+            old.unlink()
+        with self._explained(self.folder / "model.safetensors"):
+            save(model, self.folder / "model.safetensors")
+
+    def newest(self) -> tuple[Path, Any] | None:
+        """The newest sound checkpoint and its content; None where there is none at all.
+
+        Where one is damaged, stderr says so, and it gets another name once an older one has proved sound.
+
+        Raises:
+            ValueError: there are checkpoints, and all are damaged.
+        """
+        damaged: list[Path] = []
+        for path in self.checkpoints():
+            try:
+                content = read_pickle(path)
+            except ValueError as error:
+                print(error, file=sys.stderr)
+                damaged.append(path)
+                continue
+            for other in damaged:  # else it would count as newer than what comes next
+                other.rename(other.with_suffix(".damaged"))
+            return path, content
+        if damaged:
+            names = ", ".join(path.name for path in damaged)
+            raise ValueError(f"no checkpoint in {self.folder} is sound: {names}. To start the run anew, remove them")
+        return None
+
+    def append(self, line: dict[str, float]) -> None:
+        """Add a JSON object to the log."""
+        with self._explained(self.log), self.log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def tidy(self, epoch: int, step: int) -> None:
+        """Remove what a killed run left half done: files, and lines of the log that will be made again."""
+        for part in self.folder.glob(".*.part"):
+            part.unlink()
+
+        def held(line: str) -> bool:
+            try:
+                where = json.loads(line)
+            except json.JSONDecodeError:  # the last line, torn
+                return False
+            return where["epoch"] <= epoch and where["step"] <= step
+
+        lines = self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
+        with self._explained(self.log):
+            write_atomically(self.log, "".join(line + "\n" for line in lines if held(line)).encode())
+
+    def safe(self) -> str:
+        """A sentence on how to go on after an error."""
+        found = self.checkpoints()
+        return f"The run is safe up to step {_step(found[0])}: go on with --resume" if found else "Nothing is saved yet"
+
+    @contextlib.contextmanager
+    def _explained(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise OSError(f"cannot write {path}: {reason}. Mend that (free some space). {self.safe()}") from error
+
+
+def _step(checkpoint: Path) -> int:
+    return int(checkpoint.stem.split("-")[1])
