@@ -1,14 +1,19 @@
 """Matching: which query answers for which object, at the least total cost."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from detr_mini.boxes import box_cxcywh_to_xyxy, generalized_box_iou
+from detr_mini.boxes import generalized_box_iou_cxcywh
 
 Match = tuple[Tensor, Tensor]
+Targets = Sequence[dict[str, Tensor]]
+
+MARGIN = 0.01  # of the picture, by which a target box may leave it: annotations and half precision are rounded
 
 
 class HungarianMatcher(nn.Module):
@@ -29,63 +34,174 @@ class HungarianMatcher(nn.Module):
         self.cost_bbox = cost_bbox
         self.cost_giou = cost_giou
 
-    def forward(self, outputs: dict[str, Any], targets: Sequence[dict[str, Tensor]]) -> list[Match]:
+    def forward(self, outputs: dict[str, Any], targets: Targets) -> list[Match]:
         """Match the predictions of one decoder layer.
 
         Args:
             outputs: ``pred_logits`` ``(B, N, K + 1)`` and ``pred_boxes`` ``(B, N, 4)`` as cxcywh in [0, 1].
-            targets: for each image ``labels`` ``(T,)`` and ``boxes`` ``(T, 4)`` in the same form.
+            targets: for each image ``labels`` ``(T,)`` int64 in 0..K-1 and ``boxes`` ``(T, 4)`` in the same form.
 
         Returns:
             For each image ``(query_idx, target_idx)``, two int64 tensors on the CPU of length min(N, T), ``query_idx``
-            rising as scipy gives it. With more objects than queries the costliest objects stay unmatched.
+            rising as scipy gives it. With more objects than queries the costliest objects stay unmatched, and a
+            warning says so.
 
         Raises:
-            ValueError: the costs of an image are not finite; the message names it.
+            ValueError: targets of a wrong shape, labels outside the classes, boxes that are not cxcywh in [0, 1] (they
+                may reach out of the picture by ``MARGIN``), predictions that are not finite. The message names the
+                image of the batch, the object or query, and the value.
         """
-        return self.match_layers(outputs["pred_logits"][None], outputs["pred_boxes"][None], targets)[0]
+        queries = outputs["pred_logits"].shape[1]
+        query, target = self.match_layers(outputs["pred_logits"][None], outputs["pred_boxes"][None], targets)
+        cuts = np.cumsum(matched_counts(targets, queries))[:-1]
+        pairs = zip(np.split(query[0], cuts), np.split(target[0], cuts), strict=True)
+        return [(torch.from_numpy(q), torch.from_numpy(t)) for q, t in pairs]
 
     @torch.no_grad()
-    def match_layers(self, logits: Tensor, boxes: Tensor, targets: Sequence[dict[str, Tensor]]) -> list[list[Match]]:
-        """:meth:`forward` for all decoder layers at once, ``(layers, B, N, ...)``, with one copy to the host."""
+    def match_layers(self, logits: Tensor, boxes: Tensor, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
+        """:meth:`forward` for L decoder layers at once, ``(L, B, N, ...)``, with one copy to the host.
+
+        Returns ``query_idx`` and ``target_idx``, both ``(L, M)`` int64: every layer matches the same number of pairs,
+        M, those of the first image first (:func:`matched_counts`). Numbers count within their image.
+        """
         from scipy.optimize import linear_sum_assignment
 
-        cost = self.cost(logits, boxes, targets).cpu()  # (layers, B, N, T_max)
-        matches: list[list[Match]] = []
-        for layer in cost:
-            matches.append([])
-            for image, target in enumerate(targets):
-                block = layer[image, :, : len(target["labels"])]
-                if not block.isfinite().all():
-                    raise ValueError(_not_finite(image, block))
-                rows, columns = linear_sum_assignment(block.numpy())
-                matches[-1].append((torch.as_tensor(rows), torch.as_tensor(columns)))
-        return matches
+        layers, batch, queries, classes = logits.shape
+        _check_shapes(batch, queries, targets)
+        labels, goals = _join(targets)
+        cost = self._cost(logits, boxes, labels, goals, targets)
+        # What the checks need travels with the costs; float32 holds every label below 2^24 exactly.
+        packed = torch.cat([cost.flatten(), goals.flatten(), labels]).cpu().numpy()
+        on_host, goals_on_host, labels_on_host = np.split(packed, [cost.numel(), cost.numel() + goals.numel()])
+        _check_objects(labels_on_host[:-1], goals_on_host.reshape(-1, 4)[:-1], targets, classes - 1)
+        on_host = on_host.reshape(cost.shape)
+        _check_predictions(on_host)
 
-    def cost(self, logits: Tensor, boxes: Tensor, targets: Sequence[dict[str, Tensor]]) -> Tensor:
-        """Cost of every query against every object of its own image, ``(layers, B, N, T_max)`` in float32.
+        matched = matched_counts(targets, queries)
+        pairs = np.empty((2, layers, sum(matched)), dtype=np.int64)
+        for layer in range(layers):
+            end = 0
+            for image, target in enumerate(targets):
+                start, end = end, end + matched[image]
+                own = on_host[layer, image, :, : len(target["labels"])]
+                pairs[:, layer, start:end] = linear_sum_assignment(own)
+        return pairs[0], pairs[1]
+
+    def cost(self, logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
+        """Cost of every query against every object of its own image, ``(L, B, N, max(T_max, 1))``, float32 or wider.
 
         Columns beyond an image's own objects mean nothing.
         """
-        labels = nn.utils.rnn.pad_sequence([t["labels"] for t in targets], batch_first=True)  # (B, T_max)
-        goal = nn.utils.rnn.pad_sequence([t["boxes"] for t in targets], batch_first=True).float()  # (B, T_max, 4)
-        layers, _, queries, _ = logits.shape
-        probability = logits.float().softmax(-1)  # (layers, B, N, K + 1)
-        of_label = labels[None, :, None].expand(layers, -1, queries, -1)  # (layers, B, N, T_max)
-        cost_class = -probability.gather(-1, of_label)
-        pairs, goal = (
-            boxes.float()[:, :, :, None],
-            goal[None, :, None],
-        )  # (layers, B, N, 1, 4), (1, B, 1, T_max, 4)
-        cost_bbox = (pairs - goal).abs().sum(-1)
-        cost_giou = -generalized_box_iou(box_cxcywh_to_xyxy(pairs), box_cxcywh_to_xyxy(goal))
-        return self.cost_class * cost_class + self.cost_bbox * cost_bbox + self.cost_giou * cost_giou
+        return self._cost(logits, boxes, *_join(targets), targets)
+
+    def _cost(self, logits: Tensor, boxes: Tensor, labels: Tensor, goals: Tensor, targets: Targets) -> Tensor:
+        """:meth:`cost`, given the joined targets."""
+        logits, boxes = at_least_float32(logits), at_least_float32(boxes)
+        shape = logits.shape[:3]  # (L, B, N)
+        table = _padding_table(targets).to(logits.device, non_blocking=True)  # (B, T)
+        # A wrong label must not read outside the logits, which would break a CUDA process; it is reported later.
+        label = labels.clamp(0, logits.shape[-1] - 1)[table]  # (B, T)
+        probability = logits.softmax(-1).gather(-1, label[:, None].expand(*shape, -1))  # (L, B, N, T)
+        # One plane of memory for each coordinate: the inner loops of what follows run over the objects.
+        goal = goals.T[:, table].movedim(0, -1)[:, None]  # (B, 1, T, 4)
+        pairs = boxes[..., None, :]  # (L, B, N, 1, 4)
+        distance = (pairs - goal).abs_().sum(-1)  # (L, B, N, T)
+        giou = generalized_box_iou_cxcywh(pairs, goal)  # (L, B, N, T)
+        return (self.cost_bbox * distance).sub_(probability, alpha=self.cost_class).sub_(giou, alpha=self.cost_giou)
 
 
-def _not_finite(image: int, block: Tensor) -> str:
-    query, target = (~block.isfinite()).nonzero()[0].tolist()
-    return (
-        f"image {image} of the batch: the matching cost of query {query} and target {target} is "
-        f"{block[query, target].item()}. The matching only shows what came before it: usually the learning rate is too "
-        f"high, half precision has overflowed, or a target box is not finite"
+def at_least_float32(x: Tensor) -> Tensor:
+    """Half precision as float32, anything wider as it is."""
+    return x.float() if x.dtype.itemsize < 4 else x
+
+
+def matched_counts(targets: Targets, queries: int) -> list[int]:
+    """Number of matched pairs of each image: ``min(N, T)``."""
+    return [min(queries, len(target["labels"])) for target in targets]
+
+
+def _join(targets: Targets) -> tuple[Tensor, Tensor]:
+    """Labels ``(D + 1,)`` and boxes ``(D + 1, 4)`` of the D objects of the batch, and a last row to pad with."""
+    labels, boxes = [t["labels"] for t in targets], [t["boxes"] for t in targets]
+    return torch.cat([*labels, labels[0].new_zeros(1)]), torch.cat([*boxes, boxes[0].new_zeros(1, 4)])
+
+
+def _padding_table(targets: Targets) -> Tensor:
+    """Row of each object in the joined targets, ``(B, max(T_max, 1))``; beyond an image's own, the row to pad with.
+
+    Every image has a column, so predictions that are not finite show in the costs even where there is no object.
+    """
+    counts = np.array([len(target["labels"]) for target in targets])[:, None]  # (B, 1)
+    column = np.arange(max(counts.max(), 1))
+    table = np.where(column < counts, counts.cumsum()[:, None] - counts + column, counts.sum())
+    return torch.from_numpy(table)
+
+
+def _check_shapes(batch: int, queries: int, targets: Targets) -> None:
+    """What can be said about the targets without looking into them."""
+    if len(targets) != batch:
+        raise ValueError(
+            f"{len(targets)} targets for a batch of {batch} images: give one for each image, with labels of shape (0,) "
+            f"and boxes of shape (0, 4) where there is no object"
+        )
+    for image, target in enumerate(targets):
+        labels, boxes = target["labels"], target["boxes"]
+        if labels.ndim != 1 or labels.dtype != torch.int64 or boxes.shape != (len(labels), 4):
+            raise ValueError(
+                f"image {image} of the batch has labels of shape {tuple(labels.shape)} and type {labels.dtype} and "
+                f"boxes of shape {tuple(boxes.shape)}: they must be (T,), torch.int64 and (T, 4) for T objects"
+            )
+        if len(labels) > queries:
+            warnings.warn(
+                f"image {image} of the batch has {len(labels)} objects, but the model has {queries} queries: "
+                f"{len(labels) - queries} objects stay unmatched. Raise num_queries",
+                stacklevel=2,
+            )
+
+
+def _check_objects(labels: np.ndarray, boxes: np.ndarray, targets: Targets, num_classes: int) -> None:
+    """Labels ``(D,)`` within the classes, boxes ``(D, 4)`` as cxcywh in [0, 1]: what a data set may get wrong."""
+
+    def refuse(bad: Any, what: str, why: str) -> None:
+        if not bad.any():
+            return
+        first = int(bad.argmax())
+        counts = [len(target["labels"]) for target in targets]
+        image = int(np.repeat(np.arange(len(counts)), counts)[first])
+        value = int(labels[first]) if what == "label" else [round(float(x), 4) for x in boxes[first]]
+        number = first - sum(counts[:image])
+        raise ValueError(f"image {image} of the batch has the {what} {value} (object {number}), but {why}")
+
+    refuse(
+        (labels < 0) | (labels >= num_classes),
+        "label",
+        f"the model has classes 0 to {num_classes - 1}. num_classes must be the highest category id + 1",
+    )
+    refuse(~np.isfinite(boxes).all(-1), "box", "a box must be finite. Look for it in the annotations or the transforms")
+    refuse(
+        (np.abs(boxes) > 1 + 2 * MARGIN).any(-1),
+        "box",
+        "the loss expects cxcywh in [0, 1]. This looks like pixels: divide by the width and height of the picture",
+    )
+    center, half = boxes[:, :2], boxes[:, 2:] / 2
+    outside = (half < 0) | (center - half < -MARGIN) | (center + half > 1 + MARGIN)
+    refuse(
+        outside.any(-1),
+        "box",
+        "the loss expects cxcywh in [0, 1], and this one would reach out of the picture or have a negative size. "
+        "It looks like xyxy: convert it with box_xyxy_to_cxcywh, or clip it to the picture",
+    )
+
+
+def _check_predictions(cost: np.ndarray) -> None:
+    """Costs ``(L, B, N, T)`` of targets that are sound: finite unless the predictions are not."""
+    finite = np.isfinite(cost)
+    if finite.all():
+        return
+    layer, image, query, target = np.argwhere(~finite)[0]
+    value = cost[layer, image, query, target]
+    raise ValueError(
+        f"image {image} of the batch: the matching cost of query {query} in decoder layer {layer} is {value}. The "
+        f"targets are sound, so the prediction is not finite. The matching only shows what came before it: usually the "
+        f"learning rate is too high, or half precision has overflowed"
     )

@@ -3,6 +3,7 @@
 import itertools
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -16,6 +17,7 @@ from detr_mini import HungarianMatcher
 CLASSES = 4
 seeds = st.integers(0, 100_000)
 quick = settings(max_examples=30, deadline=None)
+crowded = pytest.mark.filterwarnings("ignore:image . of the batch has .* objects")
 
 
 def scene(n: int, counts: list[int], seed: int = 0) -> tuple[dict[str, Any], list[dict[str, Tensor]]]:
@@ -23,7 +25,8 @@ def scene(n: int, counts: list[int], seed: int = 0) -> tuple[dict[str, Any], lis
     rng = torch.Generator().manual_seed(seed)
 
     def boxes(*shape: int) -> Tensor:
-        return 0.05 + 0.9 * torch.rand(*shape, 4, generator=rng)
+        size = 0.05 + 0.45 * torch.rand(*shape, 2, generator=rng)
+        return torch.cat([size / 2 + (1 - size) * torch.rand(*shape, 2, generator=rng), size], dim=-1)
 
     logits = 2 * torch.randn(len(counts), n, CLASSES + 1, generator=rng)
     targets = [{"labels": torch.randint(CLASSES, (t,), generator=rng), "boxes": boxes(t)} for t in counts]
@@ -53,6 +56,7 @@ def least_cost(table: list[list[float]], n: int, t: int) -> float:
     return min(sum(table[q][j] for q, j in enumerate(ts)) for ts in itertools.permutations(range(t), n))
 
 
+@crowded
 @quick
 @given(st.integers(1, 5), st.integers(1, 5), seeds)
 def test_no_assignment_is_cheaper(n: int, t: int, seed: int) -> None:
@@ -105,6 +109,7 @@ def test_the_order_of_the_targets_does_not_matter(t: int, seed: int) -> None:
     assert torch.equal(target, order[target2])
 
 
+@crowded
 @quick
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=4), seeds)
 def test_images_of_a_batch_do_not_mix(counts: list[int], seed: int) -> None:
@@ -131,37 +136,118 @@ def test_images_without_objects() -> None:
         assert query.dtype == target.dtype == torch.int64
 
 
+@crowded
 def test_all_layers_at_once_are_each_layer_alone() -> None:
     layers = [scene(6, [3, 0, 8], seed)[0] for seed in range(4)]
     targets = scene(6, [3, 0, 8], 9)[1]
     stacked = [torch.stack([layer[name] for layer in layers]) for name in ("pred_logits", "pred_boxes")]
-    together = HungarianMatcher().match_layers(stacked[0], stacked[1], targets)
-    assert len(together) == 4
-    for layer, matches in zip(layers, together, strict=True):
-        for ours, alone in zip(matches, HungarianMatcher()(layer, targets), strict=True):
-            assert torch.equal(torch.stack(ours), torch.stack(alone))
-    assert any(not torch.equal(a[0], b[0]) for a, b in zip(together[0], together[1], strict=True))
+    query, target = HungarianMatcher().match_layers(stacked[0], stacked[1], targets)
+    assert query.shape == target.shape == (4, 3 + 0 + 6)
+    for layer, ours in zip(layers, zip(query, target, strict=True), strict=True):
+        alone = [torch.cat(column) for column in zip(*HungarianMatcher()(layer, targets), strict=True)]
+        assert torch.equal(torch.from_numpy(np.stack(ours)), torch.stack(alone))
+    assert not np.array_equal(query[0], query[1])
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("name", ["pred_logits", "pred_boxes"])
-def test_what_is_not_finite_is_named(name: str) -> None:
-    outputs, targets = scene(5, [2, 3])
-    outputs[name][1, 4] = float("nan")
-    with pytest.raises(ValueError, match=r"image 1 of the batch.*query 4 and target 0 is nan.*learning rate"):
+@pytest.mark.parametrize("counts", [[2, 3], [2, 0], [0, 0]])
+def test_predictions_that_are_not_finite_are_named(counts: list[int], name: str, value: float) -> None:
+    outputs, targets = scene(5, counts)
+    outputs[name][1, 4, 0] = value
+    message = r"image 1 of the batch.*query 4 in decoder layer 0 is (nan|inf).*targets are sound.*learning rate"
+    with pytest.raises(ValueError, match=message):
         HungarianMatcher()(outputs, targets)
 
 
-def test_a_target_that_is_not_finite_is_named() -> None:
+def test_the_layer_of_a_prediction_that_is_not_finite_is_named() -> None:
     outputs, targets = scene(5, [2, 3])
-    targets[0]["boxes"][1, 2] = float("inf")
-    with pytest.raises(ValueError, match=r"image 0 of the batch.*query 0 and target 1"):
-        HungarianMatcher()(outputs, targets)
+    logits, boxes = (outputs[name].repeat(3, 1, 1, 1) for name in ("pred_logits", "pred_boxes"))
+    logits[2, 0, 3] = float("nan")
+    with pytest.raises(ValueError, match=r"image 0 of the batch.*query 3 in decoder layer 2 is nan"):
+        HungarianMatcher().match_layers(logits, boxes, targets)
 
 
-def test_an_image_without_objects_may_hold_anything() -> None:
+def test_a_class_may_be_ruled_out() -> None:
+    """A logit of minus infinity is a probability of 0."""
+    outputs, targets = scene(5, [2])
+    outputs["pred_logits"][..., 0] = float("-inf")
+    assert len(HungarianMatcher()(outputs, targets)[0][0]) == 2
+
+
+def test_half_precision_that_has_not_overflowed_is_fine() -> None:
     outputs, targets = scene(5, [2, 0])
-    outputs["pred_logits"][1] = float("nan")
-    assert len(HungarianMatcher()(outputs, targets)[1][0]) == 0
+    half = {name: value.half() for name, value in outputs.items()}
+    half["pred_logits"] *= 5_000  # a sum of these is beyond float16
+    assert half["pred_logits"].isfinite().all()
+    assert [len(query) for query, _ in HungarianMatcher()(half, targets)] == [2, 0]
+
+
+@pytest.mark.parametrize("label", [CLASSES, -1, 90, 10**6])
+def test_a_label_out_of_range_is_named(label: int) -> None:
+    outputs, targets = scene(4, [2, 0, 2])
+    targets[2]["labels"][1] = label
+    message = f"image 2 of the batch has the label {label} .object 1.*0 to 3.*highest category id . 1"
+    with pytest.raises(ValueError, match=message):
+        HungarianMatcher()(outputs, targets)
+
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        ([0.5, NAN, 0.2, 0.2], r"\[0.5, nan, 0.2, 0.2\].*must be finite"),
+        ([0.5, 0.5, INF, 0.2], r"\[0.5, 0.5, inf, 0.2\].*must be finite"),
+        ([320.0, 240.0, 64.0, 48.5], r"\[320.0, 240.0, 64.0, 48.5\].*pixels: divide by the width and height"),
+        ([0.5, 0.5, 3e38, 3e38], "pixels"),
+        ([0.6, 0.7, 0.9, 0.95], r"\[0.6, 0.7, 0.9, 0.95\].*like xyxy: convert it with box_xyxy_to_cxcywh"),
+        ([0.02, 0.5, 0.1, 0.1], "reach out of the picture"),
+        ([0.5, 0.98, 0.1, 0.1], "reach out of the picture"),
+        ([-0.5, 0.5, 0.1, 0.1], "reach out of the picture"),
+        ([0.5, 0.5, 0.1, -0.1], "negative size"),
+    ],
+)
+def test_a_box_that_is_not_cxcywh_is_named(box: list[float], message: str) -> None:
+    outputs, targets = scene(5, [2, 3])
+    targets[1]["boxes"][2] = torch.tensor(box)
+    with pytest.raises(ValueError, match=message) as error:
+        HungarianMatcher()(outputs, targets)
+    assert str(error.value).startswith("image 1 of the batch has the box [")
+    assert "(object 2)" in str(error.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_boxes_may_touch_and_slightly_pass_the_border_and_be_empty(dtype: torch.dtype) -> None:
+    outputs, targets = scene(5, [2, 4])
+    edges = [[0.5, 0.5, 1.0, 1.0], [0.5, 0.5, 1.015, 1.0], [0.999, 0.25, 0.002, 0.5], [0.3, 0.3, 0.0, 0.0]]
+    targets[1]["boxes"] = torch.tensor(edges)
+    targets = [{"labels": t["labels"], "boxes": t["boxes"].to(dtype)} for t in targets]
+    assert len(HungarianMatcher()(outputs, targets)[1][0]) == 4
+
+
+def test_targets_of_a_wrong_shape_are_named() -> None:
+    outputs, targets = scene(5, [2, 3])
+    with pytest.raises(ValueError, match=r"^1 targets for a batch of 2 images"):
+        HungarianMatcher()(outputs, targets[:1])
+    for wrong in (
+        {"labels": targets[1]["labels"][:2]},
+        {"boxes": torch.zeros(3, 5)},
+        {"boxes": torch.zeros(0)},
+        {"labels": torch.zeros(3)},
+        {"labels": targets[1]["labels"][:, None]},
+        {"labels": torch.tensor([]), "boxes": torch.tensor([])},
+    ):
+        with pytest.raises(ValueError, match=r"^image 1 of the batch has labels of shape .* and boxes of shape .*T, 4"):
+            HungarianMatcher()(outputs, [targets[0], targets[1] | wrong])
+
+
+def test_more_objects_than_queries_is_a_warning() -> None:
+    outputs, targets = scene(5, [2, 7])
+    with pytest.warns(UserWarning, match="image 1 of the batch has 7 objects.*5 queries: 2 .*Raise num_queries"):
+        matches = HungarianMatcher()(outputs, targets)
+    assert [len(query) for query, _ in matches] == [2, 5]
 
 
 def test_half_precision_is_matched_in_float32() -> None:
@@ -189,6 +275,7 @@ def test_some_cost_is_needed() -> None:
         HungarianMatcher(0, 0, 0)
 
 
+@crowded
 @pytest.mark.gpu
 def test_on_a_gpu_as_on_the_cpu() -> None:
     outputs, targets = scene(20, [7, 0, 25])
