@@ -72,10 +72,10 @@ class HungarianMatcher(nn.Module):
         cost = self._cost(logits, boxes, labels, goals, targets)
         # What the checks need travels with the costs; float32 holds every label below 2^24 exactly.
         packed = torch.cat([cost.flatten(), goals.flatten(), labels]).cpu().numpy()
-        on_host, goals_on_host, labels_on_host = np.split(packed, [cost.numel(), cost.numel() + goals.numel()])
-        _check_objects(labels_on_host[:-1], goals_on_host.reshape(-1, 4)[:-1], targets, classes - 1)
-        on_host = on_host.reshape(cost.shape)
-        _check_predictions(on_host)
+        costs, goal_boxes, goal_labels = np.split(packed, [cost.numel(), cost.numel() + goals.numel()])
+        _check_objects(goal_labels[:-1], goal_boxes.reshape(-1, 4)[:-1], targets, classes - 1)
+        costs = costs.reshape(cost.shape)
+        _check_predictions(costs)
 
         matched = matched_counts(targets, queries)
         pairs = np.empty((2, layers, sum(matched)), dtype=np.int64)
@@ -83,7 +83,7 @@ class HungarianMatcher(nn.Module):
             end = 0
             for image, target in enumerate(targets):
                 start, end = end, end + matched[image]
-                own = on_host[layer, image, :, : len(target["labels"])]
+                own = costs[layer, image, :, : len(target["labels"])]
                 pairs[:, layer, start:end] = linear_sum_assignment(own)
         return pairs[0], pairs[1]
 
@@ -123,7 +123,8 @@ def matched_counts(targets: Targets, queries: int) -> list[int]:
 def _join(targets: Targets) -> tuple[Tensor, Tensor]:
     """Labels ``(D + 1,)`` and boxes ``(D + 1, 4)`` of the D objects of the batch, and a last row to pad with."""
     labels, boxes = [t["labels"] for t in targets], [t["boxes"] for t in targets]
-    return torch.cat([*labels, labels[0].new_zeros(1)]), torch.cat([*boxes, boxes[0].new_zeros(1, 4)])
+    joined_boxes = torch.cat([*boxes, boxes[0].new_zeros(1, 4)])
+    return torch.cat([*labels, labels[0].new_zeros(1)]), at_least_float32(joined_boxes)
 
 
 def _padding_table(targets: Targets) -> Tensor:
@@ -179,7 +180,7 @@ def _check_objects(labels: np.ndarray, boxes: np.ndarray, targets: Targets, num_
     )
     refuse(~np.isfinite(boxes).all(-1), "box", "a box must be finite. Look for it in the annotations or the transforms")
     refuse(
-        (np.abs(boxes) > 1 + 2 * MARGIN).any(-1),
+        (np.abs(boxes) > 1 + 2 * MARGIN).any(-1),  # the size of a box that leaves the picture on two sides
         "box",
         "the loss expects cxcywh in [0, 1]. This looks like pixels: divide by the width and height of the picture",
     )

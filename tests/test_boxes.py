@@ -6,7 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torchvision import ops
 
-from detr_mini.boxes import box_area, box_cxcywh_to_xyxy, box_xyxy_to_cxcywh, generalized_box_iou
+from detr_mini.boxes import (
+    box_area,
+    box_cxcywh_to_xyxy,
+    box_xyxy_to_cxcywh,
+    generalized_box_iou,
+    generalized_box_iou_cxcywh,
+)
 
 corner = st.floats(-2, 2, width=32)
 corners = st.tuples(corner, corner, corner, corner)
@@ -132,3 +138,23 @@ def test_an_empty_box_has_finite_gradients_against_a_real_one() -> None:
 def test_giou_gradients(seed: int) -> None:
     first, second = random_boxes(5, seed=seed).requires_grad_(), random_boxes(5, seed=seed + 1).requires_grad_()
     assert torch.autograd.gradcheck(generalized_box_iou, (first, second))
+    first, second = (box_xyxy_to_cxcywh(boxes.detach()).requires_grad_() for boxes in (first, second))
+    assert torch.autograd.gradcheck(generalized_box_iou_cxcywh, (first, second))
+
+
+def test_giou_of_cxcywh_is_that_of_the_corners() -> None:
+    first, second = random_boxes(30, 1, seed=1), random_boxes(20, seed=2)
+    ours = generalized_box_iou_cxcywh(box_xyxy_to_cxcywh(first), box_xyxy_to_cxcywh(second))
+    torch.testing.assert_close(ours, generalized_box_iou(first, second))
+    negative, empty = torch.tensor([0.5, 0.5, -0.4, -0.2]), torch.tensor([0.5, 0.5, 0.0, 0.0])
+    box = torch.tensor([0.4, 0.5, 0.3, 0.3])
+    assert generalized_box_iou_cxcywh(negative, box) == generalized_box_iou_cxcywh(empty, box)
+
+
+def test_giou_leaves_its_inputs_alone() -> None:
+    for function in (generalized_box_iou, generalized_box_iou_cxcywh):
+        first, second = random_boxes(5, seed=1), random_boxes(5, seed=2)
+        before = first.clone(), second.clone()
+        function(first, second)
+        assert torch.equal(first, before[0])
+        assert torch.equal(second, before[1])
