@@ -92,14 +92,14 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         if not self.training or world_size() == 1:
             return super().forward(x)
         axes = (0, 2, 3)
-        x32 = x.float()
-        count = x32.new_full((1,), x.numel() / x.shape[1])  # values of a channel
-        count, total = _Sum.apply(torch.cat([count, x32.sum(axes)])).split([1, x.shape[1]])
-        x32 = x32 - (total / count)[:, None, None]
-        variance = _Sum.apply(x32.square().sum(axes)) / count
+        wide = x.to(torch.promote_types(x.dtype, torch.float32))
+        count = wide.new_full((1,), x.numel() / x.shape[1])  # values of a channel
+        count, total = _Sum.apply(torch.cat([count, wide.sum(axes)])).split([1, x.shape[1]])
+        wide = wide - (total / count)[:, None, None]
+        variance = _Sum.apply(wide.square().sum(axes)) / count
         self._remember(total / count, variance * count / (count - 1))
         scale = self.weight * (variance + self.eps).rsqrt()
-        return (x32 * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
+        return (wide * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
     @torch.no_grad()
     def _remember(self, mean: Tensor, variance: Tensor) -> None:
