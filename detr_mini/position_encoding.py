@@ -26,12 +26,18 @@ class PositionEmbeddingSine(nn.Module):
             raise ValueError(f"a sine encoding of two axes needs a width divisible by 4, got {d}")
         self.d, self.temperature, self.scale = d, temperature, scale
 
-    def forward(self, mask: Tensor) -> Tensor:
-        """``mask`` ``(B, h, w)``, True at padding, to the encoding ``(B, d, h, w)`` in float32."""
+    def forward(self, mask: Tensor, padded: bool = True) -> Tensor:
+        """``mask`` ``(B, h, w)``, True at padding, to the encoding ``(B, d, h, w)`` in float32.
+
+        ``padded=False`` promises that the mask holds no ``True``. All rows and columns of all pictures are alike then,
+        and the waves of one column and one row are enough.
+        """
         real = (~mask).float()
-        y = self._waves(_share(real.cumsum(1), axis=1))  # (B, h, w, d / 2)
-        x = self._waves(_share(real.cumsum(2), axis=2))  # (B, h, w, d / 2)
-        return torch.cat([y, x], dim=-1).permute(0, 3, 1, 2)  # (B, d, h, w)
+        column, row = (real, real) if padded else (real[:1, :, :1], real[:1, :1, :])
+        y = self._waves(_share(column.cumsum(1), axis=1))  # (B, h, w, d / 2) or (1, h, 1, d / 2)
+        x = self._waves(_share(row.cumsum(2), axis=2))  # (B, h, w, d / 2) or (1, 1, w, d / 2)
+        both = torch.cat(torch.broadcast_tensors(y, x), dim=-1)  # (B, h, w, d) or (1, h, w, d)
+        return both.permute(0, 3, 1, 2).expand(mask.shape[0], -1, -1, -1)  # (B, d, h, w)
 
     def _waves(self, place: Tensor) -> Tensor:
         pairs = self.d // 4
@@ -64,8 +70,8 @@ class PositionEmbeddingLearned(nn.Module):
         nn.init.uniform_(self.row_embed.weight)
         nn.init.uniform_(self.col_embed.weight)
 
-    def forward(self, mask: Tensor) -> Tensor:
-        """``mask`` ``(B, h, w)``, only its shape matters, to the encoding ``(B, d, h, w)``."""
+    def forward(self, mask: Tensor, padded: bool = True) -> Tensor:
+        """``mask`` ``(B, h, w)``, of which only the shape matters, to the encoding ``(B, d, h, w)``."""
         b, h, w = mask.shape
         x = _first(self.col_embed.weight, w)[None, :, :].expand(h, w, -1)
         y = _first(self.row_embed.weight, h)[:, None, :].expand(h, w, -1)

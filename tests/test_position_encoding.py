@@ -55,6 +55,22 @@ def test_padding_changes_nothing(h: int, w: int, below: int, right: int) -> None
     assert padded.isfinite().all()
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.integers(1, 3), st.integers(1, 90), st.integers(1, 90), st.sampled_from([4, 20, 64]))
+def test_without_padding_one_column_and_one_row_give_the_same_bits(b: int, h: int, w: int, d: int) -> None:
+    encoding = PositionEmbeddingSine(d, temperature=20.0, scale=50.0)
+    nothing = torch.zeros(b, h, w, dtype=torch.bool)
+    assert torch.equal(encoding(nothing, padded=False), encoding(nothing))
+
+
+@pytest.mark.parametrize("encoding", [PositionEmbeddingSine(8), PositionEmbeddingLearned(8)])
+def test_without_padding_a_batch_shares_one_map(encoding: torch.nn.Module) -> None:
+    pos = encoding(torch.zeros(3, 4, 5, dtype=torch.bool), padded=False)
+    assert pos.shape == (3, 8, 4, 5)
+    assert pos.stride(0) == 0
+    assert pos.flatten(2).data_ptr() == pos.data_ptr()  # as the transformer takes it, still no copy
+
+
 def test_every_picture_of_a_batch_has_its_own_places() -> None:
     encoding = PositionEmbeddingSine(8)
     batch = torch.cat([padded_mask(2, 6, 4, 6), padded_mask(4, 3, 4, 6)])
@@ -63,7 +79,8 @@ def test_every_picture_of_a_batch_has_its_own_places() -> None:
 
 
 def test_sine_is_float32_and_finite_where_all_is_padding() -> None:
-    encoding = PositionEmbeddingSine(8)(torch.ones(1, 3, 3, dtype=torch.bool))
+    with torch.autocast("cpu", torch.bfloat16):
+        encoding = PositionEmbeddingSine(8)(torch.ones(1, 3, 3, dtype=torch.bool))
     assert encoding.dtype == torch.float32
     assert encoding.isfinite().all()
 
