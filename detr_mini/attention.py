@@ -32,7 +32,8 @@ class MultiheadAttention(nn.Module):
     def forward(self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None = None) -> Tensor:
         """Let ``query`` ``(B, Lq, d)`` read ``value`` ``(B, Lk, d)`` where it matches ``key`` ``(B, Lk, d)``.
 
-        ``key_padding_mask`` ``(B, Lk)`` bool is True at the keys nobody may read. Returns ``(B, Lq, d)``.
+        ``key_padding_mask`` ``(B, Lk)`` bool is True at the keys nobody may read; where those are all keys, nothing is
+        read, and the result is the bias of the last projection. Returns ``(B, Lq, d)``.
         """
         q, k = self._project_query_key(query, key)  # (B, heads, L, d / heads)
         v = self._split(F.linear(value, *self._rows(2, 3)))  # (B, heads, Lk, d / heads)
@@ -42,12 +43,17 @@ class MultiheadAttention(nn.Module):
         return self.out_proj(read.transpose(1, 2).flatten(2))  # (B, Lq, d)
 
     def weights(self, query: Tensor, key: Tensor, key_padding_mask: Tensor | None = None) -> Tensor:
-        """The attention weights that :meth:`forward` uses and never stores: ``(B, heads, Lq, Lk)``, rows sum to 1."""
+        """The attention weights that :meth:`forward` uses and never stores: ``(B, heads, Lq, Lk)``.
+
+        Rows sum to 1, or to 0 where every key is hidden.
+        """
         q, k = self._project_query_key(query, key)
         scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5  # (B, heads, Lq, Lk)
-        if key_padding_mask is not None:
-            scores = scores.masked_fill(key_padding_mask[:, None, None, :], float("-inf"))
-        return scores.softmax(-1)
+        if key_padding_mask is None:
+            return scores.softmax(-1)
+        hidden = key_padding_mask[:, None, None, :]
+        weights = scores.masked_fill(hidden, float("-inf")).softmax(-1)
+        return weights.masked_fill(hidden, 0.0)  # a softmax over nothing but hidden keys is NaN
 
     def _project_query_key(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
         if query is key:  # self-attention: one product instead of two

@@ -27,7 +27,7 @@ class NestedTensor:
         """Pad a list of ``(C, H_i, W_i)`` pictures to the largest height and the largest width among them.
 
         Raises:
-            ValueError: no pictures, or pictures that are not three-dimensional or differ in channels.
+            ValueError: no pictures, or pictures without pixels, not three-dimensional or of different channels.
         """
         if not images:
             raise ValueError("a batch needs at least one image, got an empty list")
@@ -36,6 +36,10 @@ class NestedTensor:
                 raise ValueError(
                     f"image {number} has shape {tuple(image.shape)}; a batch needs (C, H, W) images, all with "
                     f"C = {images[0].shape[0]}"
+                )
+            if image.numel() == 0:
+                raise ValueError(
+                    f"image {number} has shape {tuple(image.shape)}, which is no pixel at all; leave it out"
                 )
         height = max(image.shape[1] for image in images)
         width = max(image.shape[2] for image in images)

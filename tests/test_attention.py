@@ -76,6 +76,22 @@ def test_padded_keys_have_no_influence(seed: int, real: int, surplus: int) -> No
     assert_close(weights.sum(-1), torch.ones(1, HEADS, 3))
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_a_picture_that_is_all_padding_reads_nothing_and_spoils_nothing(dropout: float) -> None:
+    ours, _ = pair()
+    ours.train()
+    ours.dropout = dropout
+    x = torch.randn(2, 6, D, requires_grad=True)
+    out = ours(x, x, x, padding(4, 0, total=6))
+    assert_close(out[1], ours.out_proj.bias.expand(6, D))
+    out.sum().backward()
+    assert x.grad is not None
+    assert x.grad.isfinite().all()
+    weights = ours.weights(x, x, padding(4, 0, total=6))
+    assert (weights[1] == 0).all()
+    assert_close(weights[0].sum(-1), torch.ones(HEADS, 6))
+
+
 def test_weights_are_those_of_forward() -> None:
     ours, _ = pair()
     x, mask = torch.randn(2, 6, D), padding(6, 3, total=6)

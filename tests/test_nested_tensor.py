@@ -52,6 +52,8 @@ def test_moving_keeps_everything() -> None:
         ([], "empty list"),
         ([torch.ones(3, 4, 4), torch.ones(4, 4)], r"image 1 has shape \(4, 4\)"),
         ([torch.ones(3, 4, 4), torch.ones(1, 4, 4)], r"image 1 has shape \(1, 4, 4\).*C = 3"),
+        ([torch.ones(3, 4, 4), torch.ones(3, 0, 0)], r"image 1 has shape \(3, 0, 0\), which is no pixel"),
+        ([torch.ones(3, 0, 4)], r"image 0 has shape \(3, 0, 4\), which is no pixel"),
         ([torch.ones(1, 3, 4, 4)], r"image 0 has shape \(1, 3, 4, 4\)"),
     ],
 )
