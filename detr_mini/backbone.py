@@ -1,14 +1,29 @@
 """Backbones: from a padded batch of pictures to a feature map and its mask."""
 
+import itertools
+
+import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
+from torch.nn.utils import fuse_conv_bn_weights
 from torchvision.models._utils import IntermediateLayerGetter
-from torchvision.ops import FrozenBatchNorm2d
 
+from detr_mini.distributed import SyncBatchNorm2d
 from detr_mini.nested_tensor import NestedTensor
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
+
+
+class FrozenBatchNorm2d(torchvision.ops.FrozenBatchNorm2d):
+    """Batch norm with statistics and weights that never change (DETR, section A.4), as one operation.
+
+    torchvision's computes a scale and a shift and applies them in two passes over the features; the buffers are its.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(B, C, h, w)`` to the same shape."""
+        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
 
 
 class ResNetBackbone(nn.Module):
@@ -63,7 +78,7 @@ class SmallBackbone(nn.Module):
         self.body = nn.ModuleDict(
             {
                 "conv1": nn.Conv2d(3, widths[0], kernel_size=3, stride=2, padding=1, bias=False),
-                "bn1": nn.BatchNorm2d(widths[0]),
+                "bn1": SyncBatchNorm2d(widths[0]),
                 "layer1": ResidualBlock(widths[0], widths[0], stride=2),
                 "layer2": ResidualBlock(widths[0], widths[1], stride=2),
                 "layer3": ResidualBlock(widths[1], widths[2], stride=1),
@@ -72,12 +87,14 @@ class SmallBackbone(nn.Module):
 
     def forward(self, samples: NestedTensor) -> NestedTensor:
         """``(B, 3, H, W)`` to features ``(B, C, ceil(H / 8), ceil(W / 8))`` and their mask."""
-        mask = samples.mask[:, ::2, ::2]
-        x = self.body["bn1"](self.body["conv1"](samples.tensors)).relu()
-        x = zero_padding(x, mask, samples.padded)
+        # What is picked by slices is made contiguous here and below: of other strides, an exported model would take for
+        # granted what happened to hold for the sizes of its example.
+        mask = samples.mask[:, ::2, ::2].contiguous()
+        x = self.body["bn1"](self.body["conv1"](samples.tensors))
+        x = zero_padding(x, mask, samples.padded).relu_()
         for layer in ("layer1", "layer2", "layer3"):
             block = self.body[layer]
-            mask = mask[:, :: block.stride, :: block.stride]
+            mask = mask[:, :: block.stride, :: block.stride].contiguous()
             x = block(x, mask, samples.padded)
         return NestedTensor(x, mask, samples.padded)
 
@@ -89,22 +106,43 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.stride = stride
         self.conv1 = nn.Conv2d(channels_in, channels_out, 3, stride=stride, padding=1, bias=False)
-        self.bn1 = nn.BatchNorm2d(channels_out)
+        self.bn1 = SyncBatchNorm2d(channels_out)
         self.conv2 = nn.Conv2d(channels_out, channels_out, 3, padding=1, bias=False)
-        self.bn2 = nn.BatchNorm2d(channels_out)
+        self.bn2 = SyncBatchNorm2d(channels_out)
         self.downsample = nn.Sequential(
-            nn.Conv2d(channels_in, channels_out, 1, bias=False), nn.BatchNorm2d(channels_out)
+            nn.Conv2d(channels_in, channels_out, 1, bias=False), SyncBatchNorm2d(channels_out)
         )
 
     def forward(self, x: Tensor, mask: Tensor, padded: bool) -> Tensor:
         """``(B, C_in, h, w)`` to ``(B, C_out, h / stride, w / stride)``; ``mask`` is that of the output."""
-        y = zero_padding(self.bn1(self.conv1(x)).relu(), mask, padded)
+        y = zero_padding(self.bn1(self.conv1(x)), mask, padded).relu_()
         # Cells are picked here, not by a stride of the 1x1 convolution. The numbers are the same, but for few channels
         # in channels_last the backward pass of PyTorch 2.14 on a CPU writes outside its memory.
-        y = self.bn2(self.conv2(y)) + self.downsample(x[:, :, :: self.stride, :: self.stride])
-        return zero_padding(y.relu(), mask, padded)
+        picked = x[:, :, :: self.stride, :: self.stride].contiguous(memory_format=torch.channels_last)
+        y = self.bn2(self.conv2(y)) + self.downsample(picked)
+        return zero_padding(y, mask, padded).relu_()
 
 
 def zero_padding(x: Tensor, mask: Tensor, padded: bool) -> Tensor:
-    """Set the padded cells of ``x`` ``(B, C, h, w)`` to zero where ``mask`` ``(B, h, w)`` says so."""
-    return x.masked_fill(mask[:, None], 0.0) if padded else x
+    """Set the padded cells of ``x`` ``(B, C, h, w)`` to zero where ``mask`` ``(B, h, w)`` says so, in place."""
+    # Not masked_fill, whose forward or (in place) backward turns channels_last into the usual layout.
+    return x.mul_(~mask[:, None]) if padded else x
+
+
+def fold_batch_norms(module: nn.Module) -> None:
+    """Fold each batch norm of a module in evaluation mode into the convolution before it, in place.
+
+    With its statistics fixed, a batch norm multiplies and shifts every channel; the convolution's weights can do that.
+    "Before" is the order in which a module names its children, which for those here is the order of use.
+    """
+    for (_, conv), (name, norm) in itertools.pairwise(module.named_children()):
+        if not (isinstance(conv, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d | nn.BatchNorm2d)):
+            continue
+        mean, variance = norm.running_mean, norm.running_var
+        if mean is not None and variance is not None:  # a norm that keeps no statistics cannot be folded
+            conv.weight, conv.bias = fuse_conv_bn_weights(
+                conv.weight, conv.bias, mean, variance, norm.eps, norm.weight, norm.bias
+            )
+            setattr(module, name, nn.Identity())
+    for child in module.children():
+        fold_batch_norms(child)

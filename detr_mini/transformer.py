@@ -57,7 +57,7 @@ class Transformer(nn.Module):
         pos = pos.flatten(2).transpose(1, 2)  # (B, hw, d)
         padding = None if mask is None else mask.flatten(1)  # (B, hw)
         memory = self.encoder(x, pos, padding)
-        query_pos = query_embed.expand(len(x), -1, -1)  # (B, N, d)
+        query_pos = query_embed.expand(x.shape[0], -1, -1)  # (B, N, d)
         return self.decoder(torch.zeros_like(query_pos), query_pos, memory, pos, padding), memory
 
 
@@ -115,7 +115,7 @@ class _Layer(nn.Module):
         return norm(x + self.dropout(block(x)))
 
     def feed_forward(self, x: Tensor) -> Tensor:
-        return self.linear2(self.dropout(self.linear1(x).relu()))
+        return self.linear2(self.dropout(self.linear1(x).relu_()))
 
 
 class EncoderLayer(_Layer):

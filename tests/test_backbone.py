@@ -1,5 +1,6 @@
 """Backbones against torchvision and against convolutions written out."""
 
+import copy
 from typing import Any
 
 import pytest
@@ -10,10 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.testing import assert_close
-from torchvision.ops import FrozenBatchNorm2d
 
 from detr_mini import NestedTensor
-from detr_mini.backbone import ResNetBackbone, SmallBackbone
+from detr_mini.backbone import FrozenBatchNorm2d, ResNetBackbone, SmallBackbone, fold_batch_norms
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +72,78 @@ def test_resnet_is_torchvisions_with_its_norms_frozen() -> None:
     assert_close(ours.train()(NestedTensor.from_images(list(batch))).tensors, out.tensors)  # frozen in training too
 
 
+def both_frozen_norms() -> tuple[FrozenBatchNorm2d, torchvision.ops.FrozenBatchNorm2d]:
+    """Ours in one operation and torchvision's in two steps, with the same numbers."""
+    one = random_statistics(FrozenBatchNorm2d(6))
+    two = torchvision.ops.FrozenBatchNorm2d(6)
+    two.load_state_dict(one.state_dict())
+    return one, two
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_frozen_norm_in_one_operation_is_the_one_in_two_steps(memory_format: torch.memory_format) -> None:
+    torch.manual_seed(1)
+    x, grad = torch.randn(2, 2, 6, 5, 7)
+    results = []
+    for norm in both_frozen_norms():
+        y = x.clone(memory_format=memory_format).requires_grad_()
+        out = norm.train()(y)
+        assert out.is_contiguous(memory_format=memory_format)
+        results.append((out, *torch.autograd.grad(out, y, grad)))
+    assert_close(results[0], results[1], rtol=1e-5, atol=1e-6)
+
+
+def test_frozen_norm_takes_half_precision_and_keeps_it() -> None:
+    one, two = both_frozen_norms()
+    x = torch.randn(2, 6, 5, 7)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = one(x.bfloat16())
+    assert out.dtype == torch.bfloat16
+    assert_close(out.float(), two(x), rtol=0.02, atol=0.02)
+
+
+def test_frozen_norm_never_changes_and_loads_what_a_trained_one_saved() -> None:
+    trained = random_statistics(nn.BatchNorm2d(6)).eval()
+    frozen = FrozenBatchNorm2d(6)
+    frozen.load_state_dict(trained.state_dict(), strict=True)  # its counter of batches is dropped
+    before = {key: value.clone() for key, value in frozen.state_dict().items()}
+    x = torch.randn(2, 6, 5, 7)
+    assert_close(frozen.train()(x), trained(x))
+    assert before.keys() == {"weight", "bias", "running_mean", "running_var"}
+    assert all(torch.equal(before[key], value) for key, value in frozen.state_dict().items())
+    assert not list(frozen.parameters())
+
+
+@pytest.mark.parametrize("name", ["resnet18", "small"])
+def test_folded_norms_change_nothing(name: str, request: pytest.FixtureRequest) -> None:
+    backbone = request.getfixturevalue(name)
+    folded = copy.deepcopy(backbone)
+    fold_batch_norms(folded)
+    assert any(isinstance(m, nn.BatchNorm2d | FrozenBatchNorm2d) for m in backbone.modules())
+    assert not any(isinstance(m, nn.BatchNorm2d | FrozenBatchNorm2d) for m in folded.modules())
+    for sizes in [((64, 96), (70, 50)), ((64, 64), (64, 64))]:
+        batch = NestedTensor.from_images(images(*sizes))
+        wanted, out = backbone(batch), folded(batch)
+        assert_close(out.tensors, wanted.tensors, rtol=1e-5, atol=1e-5)
+        assert torch.equal(out.mask, wanted.mask)
+
+
+def test_only_a_norm_right_after_a_convolution_and_with_statistics_is_folded() -> None:
+    body = nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.ReLU(),
+        nn.BatchNorm2d(4),
+        nn.Conv2d(4, 4, 1),
+        nn.BatchNorm2d(4, track_running_stats=False),
+    )
+    fold_batch_norms(body)
+    assert [type(child).__name__ for child in body] == ["Conv2d", "ReLU", "BatchNorm2d", "Conv2d", "BatchNorm2d"]
+
+
 def test_dilation_halves_the_stride_of_the_last_stage() -> None:
     dc5 = ResNetBackbone("resnet50", dilation=True).eval()
     theirs = torchvision.models.resnet50(
-        weights=None, norm_layer=FrozenBatchNorm2d, replace_stride_with_dilation=[False, False, True]
+        weights=None, norm_layer=torchvision.ops.FrozenBatchNorm2d, replace_stride_with_dilation=[False, False, True]
     ).eval()
     theirs.load_state_dict(dc5.body.state_dict(), strict=False)
     batch = NestedTensor.from_images(images((32, 48)))

@@ -227,6 +227,117 @@ def test_everything_gets_a_gradient() -> None:
     assert silent == set()
 
 
+KINDS: dict[str, dict[str, object]] = {
+    "nano": {},
+    "post_norm": {"pre_norm": False},
+    "resnet18": {"backbone": "resnet18", "position_embedding": "learned"},
+}
+
+
+def trained(kind: str) -> DETR:
+    """A small model whose norms are far from what they start with."""
+    model = tiny(**KINDS[kind])
+    with torch.no_grad():
+        for norm in model.backbone.modules():
+            if hasattr(norm, "running_var"):
+                norm.weight.uniform_(0.5, 1.0)
+                norm.bias.normal_(std=0.2)
+                norm.running_mean.normal_(std=0.2)
+                norm.running_var.uniform_(0.5, 1.5)
+    return model
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_an_optimized_copy_predicts_the_same_and_the_model_stays_as_it_was(kind: str) -> None:
+    model = trained(kind).train()
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    fast = model.optimize_for_inference()
+    assert model.training
+    assert not model.optimized
+    assert any(p.requires_grad for p in model.parameters())
+    assert all(torch.equal(before[key], value) for key, value in model.state_dict().items())
+    assert fast.optimized
+    assert not fast.training
+    assert not any(p.requires_grad for p in fast.parameters())
+    assert not any("running_mean" in key for key in fast.state_dict())
+    for batch in (pictures((64, 90), (70, 33)), pictures((64, 64), (64, 64))):
+        wanted, out, again = model.eval()(batch), fast(batch), fast.optimize_for_inference()(batch)
+        assert_close(out, wanted, rtol=1e-5, atol=2e-5)
+        assert_close(again, out)
+
+
+def test_an_optimized_copy_cannot_be_trained() -> None:
+    fast = tiny().optimize_for_inference()
+    with pytest.raises(RuntimeError, match=r"optimized for inference .* train the original"):
+        fast.train()
+    assert not fast.eval().train(False).training
+    assert tiny().train().training
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@torch.no_grad()
+def test_bf16_autocast_on_a_cpu_is_close_to_float32(kind: str) -> None:
+    """Boxes to 0.03 of the picture and logits to 5 % of their range, with and without padding."""
+    model = trained(kind)
+    for batch in (pictures((64, 90), (70, 33)), pictures((64, 64), (64, 64))):
+        exact = model(batch)
+        for other in (model, model.optimize_for_inference()):
+            with torch.autocast("cpu", torch.bfloat16):
+                out = other(batch)
+            assert out["pred_logits"].dtype == torch.bfloat16
+            assert_close(out["pred_boxes"].float(), exact["pred_boxes"], rtol=0, atol=0.03)
+            span = (exact["pred_logits"].max() - exact["pred_logits"].min()).item()
+            assert_close(out["pred_logits"].float(), exact["pred_logits"], rtol=0, atol=0.05 * span)
+
+
+@torch.no_grad()
+def test_positions_are_computed_in_float32_and_rounded_once() -> None:
+    model, seen = tiny(), []
+    model.transformer.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[3]))
+    for batch in (pictures((64, 90), (70, 33)), pictures((64, 64))):
+        with torch.autocast("cpu", torch.bfloat16):
+            model(batch)
+        model(batch)
+        low, exact = seen[-2:]
+        assert low.dtype == torch.bfloat16
+        assert torch.equal(low, exact.bfloat16())
+
+
+def test_training_under_bf16_autocast_on_a_cpu() -> None:
+    model = tiny().train()
+    with torch.autocast("cpu", torch.bfloat16):
+        out = model(pictures((40, 24), (24, 40)))
+    (out["pred_logits"].float().square().sum() + out["pred_boxes"].float().sum()).backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("training", [False, True])
+def test_a_picture_that_is_all_padding_does_not_spoil_the_others(kind: str, training: bool) -> None:
+    model = trained(kind).train(training)
+    batch = NestedTensor.from_images(pictures((64, 64), (40, 50), (64, 64)))
+    batch.mask[1] = True
+    out = model(batch)
+    assert all(out[name].isfinite().all() for name in ("pred_logits", "pred_boxes"))
+    (out["pred_logits"].square().sum() + out["pred_boxes"].sum()).backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
+    if not training:
+        alone = model(NestedTensor(batch.tensors[:1], batch.mask[:1]))
+        assert_close(out["pred_boxes"][:1], alone["pred_boxes"], rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_features_are_channels_last_and_enter_the_transformer_without_a_copy() -> None:
+    for kind in ("nano", "resnet18"):
+        model, seen = trained(kind), []
+        model.transformer.register_forward_pre_hook(lambda module, inputs, seen=seen: seen.append(inputs[0]))
+        model(pictures((64, 90), (70, 33)))
+        (features,) = seen
+        assert features.is_contiguous(memory_format=torch.channels_last)
+        assert features.flatten(2).transpose(1, 2).is_contiguous()
+
+
 def test_build_changes_what_it_is_told() -> None:
     model = build("nano", num_classes=3, num_queries=7, dec_layers=1)
     assert model.class_embed.out_features == 4
@@ -303,12 +414,13 @@ def test_on_a_gpu_as_on_the_cpu(backbone: str) -> None:
 
 
 @pytest.mark.gpu
-def test_bf16_autocast_on_a_gpu() -> None:
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_on_a_gpu(dtype: torch.dtype) -> None:
     model = tiny().cuda()
     batch = NestedTensor.from_images(pictures((64, 96), (80, 50))).to("cuda")
     with torch.no_grad():
         exact = model(batch)
-    with torch.autocast("cuda", torch.bfloat16):
+    with torch.autocast("cuda", dtype):
         out = model(batch)
     assert_close(out["pred_boxes"].float(), exact["pred_boxes"], rtol=0, atol=0.05)
     out["pred_logits"].float().sum().backward()

@@ -52,6 +52,14 @@ def test_attention_maps_are_the_ones_the_forward_pass_uses(model):
     torch.testing.assert_close(module.out_proj(mixed.transpose(1, 2).flatten(2)), seen["result"])
 
 
+def test_attention_maps_of_an_optimized_model(model):
+    images = [torch.randn(3, 33, 48), torch.randn(3, 64, 40)]
+    maps, optimized = attention_maps(model, images), attention_maps(model.optimize_for_inference(), images)
+    assert optimized.keys() == maps.keys()
+    for name, value in maps.items():
+        torch.testing.assert_close(optimized[name], value, rtol=1e-4, atol=1e-5)
+
+
 def test_looking_changes_nothing(model):
     images = [torch.randn(3, 40, 56)]
     before = model(images)["pred_boxes"]
