@@ -150,12 +150,8 @@ def count_operators(step: Step) -> tuple[int, int]:
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         step()
     events = [event for event in profiler.events() if event.name.startswith("aten::")]
-    outside = 0
-    for event in events:
-        parent = event.cpu_parent
-        while parent is not None and not parent.name.startswith("aten::"):
-            parent = parent.cpu_parent
-        outside += parent is None
+    parents = (event.cpu_parent for event in events)
+    outside = sum(parent is None or not parent.name.startswith("aten::") for parent in parents)
     return outside, len(events)
 
 

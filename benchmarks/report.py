@@ -52,7 +52,7 @@ def table(rows: Sequence[Row], device: torch.device, rounds: int) -> str:
         "",
         "Written by `make bench`. Both sides work on equal weights and inputs, and their results were compared before",
         "the clock started. Ratios are those of the two samples of a round, so they need not be the ratio of the",
-        f"medians beside them. {rounds} rounds at most.",
+        f"medians beside them. Rounds: at most {rounds}.",
         "",
         "| " + " | ".join(("machine", "")) + " |",
         "|---|---|",
@@ -82,9 +82,11 @@ def machine(device: torch.device) -> dict[str, str]:
 
 
 def _processor() -> str:
+    """Its name, and where Linux tells them its instructions for bf16, without which autocast gains nothing."""
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    if not cpuinfo.exists():
+        return platform.processor() or platform.machine()
+    lines = [line.split(":", 1) for line in cpuinfo.read_text().splitlines() if ":" in line]
+    facts = {name.strip(): value.strip() for name, value in lines}
+    bf16 = [flag for flag in facts.get("flags", "").split() if "bf16" in flag]
+    return ", ".join([facts.get("model name", platform.machine()), " and ".join(bf16) or "no bf16"])
