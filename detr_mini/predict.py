@@ -12,6 +12,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from detr_mini.data import eval_transforms, read_image
+from detr_mini.data.picture import picture_to_tensor
 from detr_mini.detr import DETR, postprocess
 from detr_mini.files import write_atomically
 
@@ -32,7 +33,7 @@ def predict(model: DETR, pictures: Sequence[Picture], *, threshold: float = 0.7)
         own pixels, on the CPU.
 
     Raises:
-        ValueError: a file that is not a picture; the message names it.
+        ValueError: a picture that cannot be read or used; the message names its file.
     """
     images = [to_image(picture) for picture in pictures]
     if not images:
@@ -50,8 +51,8 @@ def predict(model: DETR, pictures: Sequence[Picture], *, threshold: float = 0.7)
 
 
 def to_image(picture: Picture) -> Tensor:
-    """A file or a PIL image as ``(3, H, W)`` uint8."""
-    return F.pil_to_tensor(picture.convert("RGB")) if isinstance(picture, Image.Image) else read_image(picture)
+    """A file, turned upright, or a PIL image, as it is, as ``(3, H, W)`` uint8; see ``detr_mini.data.picture``."""
+    return picture_to_tensor(picture) if isinstance(picture, Image.Image) else read_image(picture)
 
 
 def write_predictions(model: DETR, files: Sequence[Path], out: Path, *, threshold: float = 0.7) -> list[Path]:

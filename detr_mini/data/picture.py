@@ -1,0 +1,121 @@
+"""The image door: every common picture file as RGB, and a plain error for what is damaged, too large or no picture.
+
+Book: the chapter on data preparation.
+"""
+
+import os
+import warnings
+
+import numpy as np
+import torch
+from PIL import Image, UnidentifiedImageError
+from torch import Tensor
+
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # what photographs come in; EPS would start Ghostscript
+WHITE = 65_535  # of a 16-bit grey
+ORIENTATION = 0x0112  # the EXIF tag
+UPRIGHT = {  # how to turn a picture of that orientation; 1 is upright already
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What Pillow says of a file that ends too early, in one format or another.
+CUT_SHORT = ("truncated", "not enough image data", "broken data stream", "reached eof", "buffer is not large enough")
+
+
+class PictureError(ValueError):
+    """A picture that cannot be used; the text says why, and what to do."""
+
+
+def read_image(path: str | os.PathLike[str]) -> Tensor:
+    """Read a picture file as RGB, (3, H, W) uint8, turned upright as its EXIF data says.
+
+    Reads ``FORMATS`` in every mode that :func:`to_rgb` takes; of several frames the first. A file cut short is read
+    only where all pixels are there: a PNG without its last chunk, but no JPEG without its end marker. A picture of more
+    pixels than ``PIL.Image.MAX_IMAGE_PIXELS`` is refused before it is decoded, since a few bytes can unpack to
+    gigabytes.
+
+    Raises:
+        PictureError: the file cannot be read; the message names it, says why, and what to do.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata; the pixels are sound or refused
+            with open(path, "rb") as stream, Image.open(stream, formats=FORMATS) as file:
+                _require_size(file)
+                file.load()
+                turn = UPRIGHT.get(file.getexif().get(ORIENTATION, 1))
+                return to_rgb(file if turn is None else file.transpose(turn))
+    except Exception as error:  # a damaged file can make Pillow raise anything, from OSError to SyntaxError
+        empty = os.path.isfile(path) and os.path.getsize(path) == 0
+        reason = "the file is empty (0 bytes). Write it again" if empty else _reason(error)
+        raise PictureError(f"cannot read the picture {path}: {reason}") from error
+
+
+def picture_to_tensor(picture: Image.Image) -> Tensor:
+    """A PIL image as it is, EXIF rotation or not, as RGB, (3, H, W) uint8; see :func:`to_rgb`.
+
+    Raises:
+        PictureError: the picture cannot be used; the message names its file, if it has one.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            return to_rgb(picture)
+    except Exception as error:  # an opened file is decoded only now
+        name = getattr(picture, "filename", "") or f"a PIL image, {picture.mode}, {picture.width} x {picture.height}"
+        raise PictureError(f"cannot use the picture {name}: {_reason(error)}") from error
+
+
+def to_rgb(picture: Image.Image) -> Tensor:
+    """A PIL image as RGB, (3, H, W) uint8.
+
+    Of 16-bit grey, 0 to 65,535 becomes 0 to 255. Transparency is left out: a pixel has the color that is stored for
+    it, however transparent. Color profiles are not applied.
+
+    Raises:
+        PictureError: the picture has no pixels, or values of no fixed range (32-bit integers, floats).
+    """
+    if 0 in picture.size:
+        raise PictureError(f"it has no pixels ({picture.width} x {picture.height}). Leave it out")
+    if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM")):
+        values = np.asarray(picture).astype(np.int64).clip(0, WHITE)
+        picture = Image.fromarray(((values + 128) // 257).astype(np.uint8))  # 65,535 / 255 = 257
+    elif picture.mode in ("I", "F"):
+        kind = "32-bit integers" if picture.mode == "I" else "floats"
+        raise PictureError(f"its values are {kind}, of which none is white. Save it with 8 or 16 bits a color")
+    if picture.has_transparency_data:
+        picture = picture.convert("RGBA")  # a palette with transparency cannot go to RGB in one step
+    if picture.mode != "RGB":
+        picture = picture.convert("RGB")
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+
+
+def _require_size(picture: Image.Image) -> None:
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and picture.width * picture.height > limit:
+        raise Image.DecompressionBombError(f"{picture.width} x {picture.height} pixels")
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a picture, and what to do, for people; Pillow's own words in brackets."""
+    if isinstance(error, PictureError):
+        return str(error)
+    if isinstance(error, UnidentifiedImageError):
+        return f"it is no picture, or its beginning is damaged ({', '.join(FORMATS)} are read). Write it again"
+    if isinstance(error, Image.DecompressionBombError):
+        return (
+            f"it is too large ({error}; the limit is {Image.MAX_IMAGE_PIXELS} pixels). "
+            "If it is to be trusted, raise PIL.Image.MAX_IMAGE_PIXELS, else scale it down"
+        )
+    if isinstance(error, OSError) and error.strerror is not None:
+        return f"{error.strerror}. Check the name and the rights"
+    if any(words in str(error).lower() for words in CUT_SHORT):
+        return f"it ends before the picture is complete ({error}). Write it again"
+    if isinstance(error, MemoryError):
+        return "there is not enough memory for it. Scale it down"
+    return f"it is damaged ({error}). Write it again"
