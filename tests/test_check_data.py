@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import os
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -269,8 +270,9 @@ def test_truncated_and_false_pictures(tmp_path: Path) -> None:
     (tmp_path / "train" / "b.jpg").write_text("a letter")
     truncated, text = check_data(tmp_path, ["train"])
     assert (truncated.where, truncated.value) == ("image 3", "'a.jpg'")
-    assert "truncated" in truncated.problem
-    assert "cannot identify" in text.problem
+    assert "a.jpg: it ends before the picture is complete" in truncated.problem
+    assert "b.jpg: it is no picture" in text.problem
+    assert truncated.problem.endswith("Write it again, or remove the entry")
     assert check_data(tmp_path, ["train"], images=False) == []
     assert require_sound(tmp_path, ["train"]) == []
     with pytest.raises(DataError, match="2 faults"):
@@ -287,6 +289,49 @@ def test_picture_of_another_size(tmp_path: Path) -> None:
 def test_pictures_stay_in_their_folder(tmp_path: Path, name: str) -> None:
     fault = only_fault(tmp_path, changed("images", 0, "file_name", name))
     assert "must stay within" in fault.problem
+
+
+@pytest.mark.parametrize("images", [True, False])
+def test_a_picture_must_be_a_file(tmp_path: Path, images: bool) -> None:
+    write(tmp_path, changed("images", 0, "file_name", "folder"))
+    (tmp_path / "train" / "folder").mkdir()
+    os.mkfifo(tmp_path / "train" / "b.jpg.pipe")
+    (tmp_path / "train" / "b.jpg").unlink()
+    (tmp_path / "train" / "b.jpg.pipe").rename(tmp_path / "train" / "b.jpg")
+    folder, pipe = check_data(tmp_path, ["train"], images=images)  # opening the pipe would wait without end
+    assert (folder.where, pipe.where) == ("image 3", "image 5")
+    assert "is no file" in folder.problem
+    assert "is no file" in pipe.problem
+
+
+@pytest.mark.parametrize(
+    "info",
+    [
+        *(None, [], 3, {"area_bins": None}, {"area_bins": [1]}, {"area_bins": [2, 1]}, {"area_bins": [0, 1]}),
+        *({"area_bins": [1, math.inf]}, {"area_bins": ["1", 2]}, {"area_bins": [1, 2, 3]}, {"area_bins": [1, True]}),
+    ],
+)
+def test_areas_that_evaluation_cannot_use(tmp_path: Path, info: Any) -> None:
+    fault = only_fault(tmp_path, sound_data() | {"info": info})
+    assert fault.where == '"info"'
+    assert not fault.usable
+
+
+def test_info_may_say_anything_else(tmp_path: Path) -> None:
+    assert faults_of(tmp_path, sound_data() | {"info": {"year": None, "area_bins": [10, 99.5]}}) == []
+
+
+def test_half_a_surrogate_pair_is_no_name(tmp_path: Path) -> None:
+    fault = only_fault(tmp_path, changed("categories", 0, "name", "car\ud83d"))
+    assert fault.where == "category 1"
+    str(fault).encode()
+    assert faults_of(tmp_path, changed("categories", 0, "name", "car \U0001f697")) == []
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "latin-1"])
+def test_another_encoding_is_named_as_the_fault(tmp_path: Path, encoding: str) -> None:
+    text = json.dumps(changed("categories", 0, "name", "Höhle"), ensure_ascii=False).encode(encoding)
+    assert "not UTF-8 text; write the file again in UTF-8" in only_fault(tmp_path, text).problem
 
 
 @pytest.mark.parametrize("name", ["a\0.jpg", "a" * 5000, "\ud800.jpg", ".", "a.jpg/b"])

@@ -5,13 +5,15 @@ Book: the chapter on data preparation.
 
 import json
 import os
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from reprlib import Repr
 from typing import Any, NamedTuple
 
-from detr_mini.data.coco import find_split, read_image
+from detr_mini.data.coco import THINNEST, find_split
+from detr_mini.data.picture import read_image
 
 LISTED_FAULTS = 20  # how many faults the text of a DataError spells out
 OVERSHOOT = 1.0  # pixels a box may reach beyond the picture: rounding in real files; the reader clamps it
@@ -102,6 +104,11 @@ def _is_number(value: Any) -> bool:
     return type(value) in (int, float) and abs(value) < LARGEST
 
 
+def _is_text(value: str) -> bool:
+    """Whether a string from JSON can be written and shown: half of a surrogate pair cannot."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
+
+
 _ID = _Rule(_is_whole, "must be a whole number that fits 64 bits")
 _IMAGE = {
     "id": _ID,
@@ -114,7 +121,7 @@ _CATEGORY = {
         lambda v: _is_whole(v) and 0 <= v <= HIGHEST_CATEGORY,
         f"must be a whole number from 0 to {HIGHEST_CATEGORY}: the model has a slot for every id up to the highest",
     ),
-    "name": _Rule(lambda v: type(v) is str and v != "", "must be the name of the category"),
+    "name": _Rule(lambda v: type(v) is str and v != "" and _is_text(v), "must be the name of the category"),
 }
 _ANNOTATION = {
     # pycocotools marks a match with the id of the annotation and reads 0 as unmatched
@@ -144,6 +151,7 @@ class _SplitCheck:
         data = self._load()
         if data is None:
             return
+        self._info(data.get("info", {}))
         lists = {key: self._list(data, key) for key in ("images", "annotations", "categories")}
         categories = self._categories(lists["categories"], expected_names)
         sizes = self._pictures(lists["images"])
@@ -162,8 +170,11 @@ class _SplitCheck:
             where = f"line {error.lineno}, column {error.colno}"
             value = _repr.repr(text[error.pos : error.pos + 20])
             problem = f"broken JSON, {error.msg}; mend it there, or write the file again"
-        except (OSError, ValueError, RecursionError) as error:  # unreadable, not UTF-8, numbers or depth beyond reason
-            problem = f"cannot be read as JSON, {error}"
+        except UnicodeDecodeError as error:
+            value = _repr.repr(error.object[error.start : error.start + 20])
+            problem = f"cannot be read as JSON, byte {error.start} is not UTF-8 text; write the file again in UTF-8"
+        except (OSError, ValueError, RecursionError) as error:  # unreadable, numbers or depth beyond reason
+            problem = f"cannot be read as JSON, {error}; write the file again"
         else:
             if isinstance(data, dict):
                 return data
@@ -171,6 +182,15 @@ class _SplitCheck:
             problem = 'must hold an object with "images", "annotations" and "categories"'
         self.faults.append(Fault(str(self.file), where, value, problem))
         return None
+
+    def _info(self, info: Any) -> None:
+        """Evaluation reads ``info.area_bins``; the rest is for people."""
+        if not isinstance(info, dict):
+            self._add('"info"', info, "must be an object; mend it or leave it out")
+            return
+        bins = info.get("area_bins", [1, 2])
+        if not (isinstance(bins, list) and len(bins) == 2 and all(map(_is_number, bins)) and 0 < bins[0] < bins[1]):
+            self._add('"info"', bins, '"area_bins" must be two areas in pixels, the smaller one first; or leave it out')
 
     def _list(self, data: dict[str, Any], key: str) -> list[Any]:
         value = data.get(key)
@@ -241,11 +261,13 @@ class _SplitCheck:
             self._add(where, name, f'"file_name" must stay within {self.folder}')
             return
         try:
-            length = os.stat(self.folder / name).st_size
+            found = os.stat(self.folder / name)
         except (OSError, ValueError):  # ValueError: a name no file can have
             self._add(where, name, f"there is no such picture in {self.folder}; put it there or remove the entry")
             return
-        if length == 0:
+        if not stat.S_ISREG(found.st_mode):  # a folder cannot be read, and a pipe would be waited for without end
+            self._add(where, name, f"is no file in {self.folder}; put the picture there or remove the entry")
+        elif found.st_size == 0:
             self._add(where, name, f"the picture in {self.folder} is empty (0 bytes); write it again")
         elif self.images:
             self._decoded(where, name, size)
@@ -254,7 +276,7 @@ class _SplitCheck:
         try:
             height, width = read_image(self.folder / name).shape[1:]
         except ValueError as error:
-            self._add(where, name, f"{error}; write it again or remove the entry")
+            self._add(where, name, f"{error}, or remove the entry")
             return
         if size is not None and size != (width, height):
             self._add(where, name, f"the picture is {width} x {height}, this file says {size[0]} x {size[1]}")
@@ -276,7 +298,7 @@ class _SplitCheck:
         x, y, width, height = box
         if width < 0 or height < 0:
             self._add(where, box, "a box of negative width or height; COCO boxes are x, y, width, height")
-        elif width == 0 or height == 0:
+        elif width < THINNEST or height < THINNEST:
             self._add(where, box, "a box without area, which training leaves out; remove it", usable=True)
         elif size is not None and not (
             x >= -OVERSHOOT

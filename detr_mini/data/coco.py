@@ -5,19 +5,21 @@ Book: the chapter on data preparation.
 
 import contextlib
 import io
+import json
 import os
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
-from PIL import Image, ImageOps
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
-from torchvision.transforms.v2 import functional as F
 
+from detr_mini.data.picture import read_image
 from detr_mini.nested_tensor import NestedTensor
 
 if TYPE_CHECKING:
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
 Target = dict[str, Tensor]
 Transform = Callable[[Tensor, Target], tuple[Tensor, Target]]
+
+THINNEST = 0.01  # pixels: a thinner box has no area left once it is flipped or resized in single precision
 
 
 def find_split(root: str | os.PathLike[str], split: str) -> tuple[Path, Path]:
@@ -47,22 +51,6 @@ def find_split(root: str | os.PathLike[str], split: str) -> tuple[Path, Path]:
     )
 
 
-def read_image(path: str | os.PathLike[str]) -> Tensor:
-    """Read a picture file as RGB, (3, H, W) uint8, turned upright as its EXIF data says.
-
-    Raises:
-        ValueError: the file is missing, empty, truncated or no picture.
-    """
-    try:
-        with Image.open(path) as file:
-            ImageOps.exif_transpose(file, in_place=True)
-            # a palette with transparency cannot go to RGB in one step
-            picture = file.convert("RGBA") if file.has_transparency_data else file
-            return F.pil_to_tensor(picture.convert("RGB"))
-    except Exception as error:  # a damaged file can make Pillow raise anything, from OSError to SyntaxError
-        raise ValueError(f"cannot read the picture {path}: {error}") from error
-
-
 class CocoDetection(Dataset[tuple[Tensor, Target]]):
     """The pictures of one split with their objects.
 
@@ -75,7 +63,8 @@ class CocoDetection(Dataset[tuple[Tensor, Target]]):
     * ``image_id`` () int64; ``orig_size`` and ``size`` (2,) int64: height, width
     * ``masks`` (T, H, W) bool ``tv_tensors.Mask``, with ``masks=True``
 
-    Crowds and boxes without area are left out, as in DETR's training; pictures without objects stay: T is 0.
+    Crowds and boxes without area (a side below ``THINNEST``) are left out, as in DETR's training; pictures without
+    objects stay: T is 0.
     """
 
     def __init__(
@@ -97,33 +86,42 @@ class CocoDetection(Dataset[tuple[Tensor, Target]]):
         self.ids: list[int] = sorted(self.coco.imgs)
         self.class_names: dict[int, str] = {id: category["name"] for id, category in self.coco.cats.items()}
         self.num_classes = max(self.class_names, default=0) + 1
+        # What training needs of the objects, in whole arrays: read once, and shared with worker processes.
+        objects = [self._objects(image_id) for image_id in self.ids]
+        self._first = np.cumsum([0, *map(len, objects)])  # (images + 1,): where the objects of each picture begin
+        flat = [annotation for some in objects for annotation in some]
+        self._xywh = np.array([a["bbox"] for a in flat], dtype=np.float32).reshape(-1, 4)
+        self._labels = np.array([a["category_id"] for a in flat], dtype=np.int64)
+        self._areas = np.array([a["area"] for a in flat], dtype=np.float32)
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Target]:
-        image_id = self.ids[index]
-        image = tv_tensors.Image(read_image(self.image_folder / self.coco.imgs[image_id]["file_name"]))
-        target = self._target(image_id, (image.shape[1], image.shape[2]))
+        file_name = self.coco.imgs[self.ids[index]]["file_name"]
+        image = tv_tensors.Image(read_image(os.path.join(self.image_folder, file_name)))
+        target = self._target(index, (image.shape[1], image.shape[2]))
         return (image, target) if self.transforms is None else self.transforms(image, target)
 
-    def _target(self, image_id: int, size: tuple[int, int]) -> Target:
-        annotations = [a for a in self.coco.imgToAnns[image_id] if not a.get("iscrowd")]
-        boxes = torch.tensor([a["bbox"] for a in annotations], dtype=torch.float32).reshape(-1, 4)
-        boxes = _clamped_xyxy(boxes, size)
-        keep = (boxes[:, 2:] > boxes[:, :2]).all(1).tolist()
-        boxes = boxes[keep]
-        annotations = [a for a, kept in zip(annotations, keep, strict=True) if kept]
+    def _objects(self, image_id: int) -> list[dict[str, Any]]:
+        return [a for a in self.coco.imgToAnns.get(image_id, []) if not a.get("iscrowd")]
+
+    def _target(self, index: int, size: tuple[int, int]) -> Target:
+        mine = slice(self._first[index], self._first[index + 1])
+        boxes = _clamped_xyxy(self._xywh[mine], size)
+        keep = np.all(boxes[:, 2:] - boxes[:, :2] >= THINNEST, axis=1)
+        corners = torch.from_numpy(boxes[keep])
         target: Target = {
-            "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size),  # type: ignore[call-overload]
-            "labels": torch.tensor([a["category_id"] for a in annotations], dtype=torch.int64),
-            "area": torch.tensor([a["area"] for a in annotations], dtype=torch.float32),
-            "iscrowd": torch.zeros(len(annotations), dtype=torch.int64),
-            "image_id": torch.tensor(image_id),
+            "boxes": tv_tensors.BoundingBoxes(corners, format="XYXY", canvas_size=size),  # type: ignore[call-overload]
+            "labels": torch.from_numpy(self._labels[mine][keep]),
+            "area": torch.from_numpy(self._areas[mine][keep]),
+            "iscrowd": torch.zeros(len(corners), dtype=torch.int64),
+            "image_id": torch.tensor(self.ids[index]),
             "orig_size": torch.tensor(size),
             "size": torch.tensor(size),
         }
         if self.masks:
+            annotations = [a for a, kept in zip(self._objects(self.ids[index]), keep.tolist(), strict=True) if kept]
             target["masks"] = self._masks(annotations, size)
         return target
 
@@ -140,14 +138,24 @@ def collate(batch: Sequence[tuple[Tensor, Target]]) -> tuple[NestedTensor, list[
 
 
 def _read_annotations(path: Path) -> "COCO":
+    """The file as pycocotools holds it. Of ``info`` and the categories only what is used: it copies the rest often."""
     from pycocotools.coco import COCO  # here, so that importing the package does not pay for matplotlib
 
+    data = json.loads(path.read_text(encoding="utf-8"))
+    info = data.get("info", {})
+    coco = COCO()
+    coco.dataset = data | {
+        "info": {"area_bins": info["area_bins"]} if "area_bins" in info else {},
+        "categories": [{"id": category["id"], "name": category["name"]} for category in data["categories"]],
+    }
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
-        return COCO(path)
+        coco.createIndex()
+    return coco
 
 
-def _clamped_xyxy(boxes: Tensor, size: tuple[int, int]) -> Tensor:
+def _clamped_xyxy(xywh: NDArray[np.float32], size: tuple[int, int]) -> NDArray[np.float32]:
     """Boxes x, y, width, height (T, 4) to xyxy (T, 4) within a picture of ``size`` (height, width)."""
     height, width = size
-    boxes = torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], dim=1)
-    return boxes.clamp(min=torch.zeros(4), max=torch.tensor([width, height, width, height]))
+    start, sides = xywh[:, :2], xywh[:, 2:]
+    corners = np.concatenate([start, start + sides], axis=1)
+    return corners.clip(0, np.array([width, height, width, height], dtype=np.float32))
