@@ -18,6 +18,7 @@ from detr_mini.data import (
     eval_transforms,
     train_transforms,
 )
+from detr_mini.data.transforms import ResizeShort
 
 SIDES = st.integers(16, 700)
 SEEDS = st.integers(0, 2**31)
@@ -272,3 +273,58 @@ def test_an_image_alone_is_prepared_like_one_with_its_target() -> None:
         alone = transform(image)
         assert type(alone) is Tensor
         assert torch.equal(alone, transform(image, target)[0])
+
+
+def plain_train_transforms(sizes: tuple[int, ...] | None, max_size: int) -> v2.Compose:
+    """The same augmentation from torchvision's own parts: slower on small pictures, and unable to take thin strips."""
+    steps = [v2.RandomHorizontalFlip()]
+    if sizes is not None:
+        resize = v2.RandomChoice([v2.Resize(size, max_size=max_size) for size in sizes])
+        before_crop = v2.RandomChoice([v2.Resize(size) for size in (400, 500, 600)])
+        steps.append(v2.RandomChoice([resize, v2.Compose([before_crop, RandomSizeCrop(384, 600), resize])]))
+        steps.append(v2.ClampBoundingBoxes())
+        steps.append(v2.SanitizeBoundingBoxes(labels_getter=lambda s: [s[1][n] for n in ("labels", "area", "iscrowd")]))
+    steps += [v2.ToDtype(torch.float32, scale=True), v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
+    return v2.Compose([*steps, v2.ConvertBoundingBoxFormat("CXCYWH")])
+
+
+@pytest.mark.parametrize("sizes", [None, (48, 77)])
+@settings(max_examples=30)
+@given(seed=SEEDS, height=st.integers(20, 90), width=st.integers(20, 90))
+def test_fast_steps_give_what_torchvision_gives(
+    sizes: tuple[int, ...] | None, seed: int, height: int, width: int
+) -> None:
+    inputs = sample((height, width), [[0, 0, width, height], [2, 3, 17, 19]])
+    inputs[0][:, 5] = torch.arange(width, dtype=torch.uint8) * 2
+    torch.manual_seed(seed)
+    image, target = train_transforms(sizes, max_size=100)(*inputs)
+    torch.manual_seed(seed)
+    expected, plain = plain_train_transforms(sizes, 100)(*inputs)
+    assert torch.equal(image, expected)
+    scale = torch.tensor(image.shape[1:]).flip(0).repeat(2)
+    assert torch.equal(target["boxes"], plain["boxes"].as_subclass(Tensor) / scale)
+    for name in ("labels", "area", "iscrowd", "masks"):
+        assert torch.equal(target[name], plain[name])
+
+
+@given(size=st.integers(1, 900), more=st.integers(1, 900), height=st.integers(1, 3000), width=st.integers(1, 3000))
+def test_sizes_are_those_of_torchvision(size: int, more: int, height: int, width: int) -> None:
+    from torchvision.transforms.functional import _compute_resized_output_size
+
+    expected = _compute_resized_output_size((height, width), [size], size + more)
+    assert list(ResizeShort(size, size + more).new_size(height, width)) == expected
+
+
+@pytest.mark.parametrize("size", [(1, 30_000), (30_000, 1), (3, 4000), (1, 1), (65_000, 20)])
+def test_thin_strips_keep_their_boxes_and_fit_memory(size: tuple[int, int]) -> None:
+    height, width = size
+    inputs = sample(size, [[0, 0, width, height]])
+    del inputs[1]["masks"]
+    torch.manual_seed(0)
+    for transforms in [eval_transforms(800), eval_transforms(None), train_transforms(None)] + [
+        train_transforms(PAPER_SIZES) for _ in range(6)
+    ]:
+        image, target = transforms(*inputs)
+        assert min(image.shape) > 0
+        assert image.isfinite().all()
+        torch.testing.assert_close(target["boxes"], torch.tensor([[0.5, 0.5, 1, 1]]))
