@@ -58,6 +58,10 @@ class NestedTensor:
             self.tensors.to(device, non_blocking=True), self.mask.to(device, non_blocking=True), self.padded
         )
 
+    def pin_memory(self) -> "NestedTensor":
+        """The same batch in memory that a GPU reads on its own; ``DataLoader`` asks for it by this name."""
+        return NestedTensor(self.tensors.pin_memory(), self.mask.pin_memory(), self.padded)
+
     def decompose(self) -> tuple[Tensor, Tensor]:
         """The pictures ``(B, C, H, W)`` and the mask ``(B, H, W)``."""
         return self.tensors, self.mask

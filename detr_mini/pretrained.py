@@ -74,7 +74,7 @@ def save(model: DETR, path: str | os.PathLike[str], dtype: torch.dtype | None = 
     Raises:
         ValueError: the model comes from ``optimize_for_inference``, which no longer has the weights of a checkpoint.
     """
-    if getattr(model, "optimized", False):
+    if model.optimized:
         raise ValueError("a model optimized for inference cannot be saved; save the one it was made from")
     state = {key: _compact(value.detach().cpu(), dtype) for key, value in model.state_dict().items()}
     notes = {"format": "pt", "config": json.dumps(asdict(model.config)), "class_names": json.dumps(model.class_names)}

@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.utils.data import DataLoader
 
 from detr_mini import NestedTensor
 
@@ -71,3 +72,13 @@ def test_moving_to_a_gpu() -> None:
     assert made.mask.is_cuda
     assert torch.equal(moved.tensors, made.tensors)
     assert torch.equal(moved.mask, made.mask)
+
+
+@pytest.mark.gpu
+def test_batches_of_a_loader_are_pinned():
+    loader = DataLoader([torch.rand(3, 4, 5)] * 2, batch_size=2, collate_fn=NestedTensor.from_images, pin_memory=True)
+    (samples,) = loader
+    assert isinstance(samples, NestedTensor)
+    assert samples.tensors.is_pinned()
+    assert samples.mask.is_pinned()
+    assert not samples.padded

@@ -348,3 +348,10 @@ def test_onto_a_gpu_and_back(model: DETR, tmp_path: Path) -> None:
     assert all(p.is_cuda for p in there.parameters())
     save(there, tmp_path / "y.safetensors", dtype=None)
     assert same(load(tmp_path / "y.safetensors"), model)
+
+
+def test_a_model_optimized_for_inference_is_not_saved(tmp_path):
+    model = build("nano", hidden_dim=16, nheads=2).optimize_for_inference()
+    with pytest.raises(ValueError, match="save the one it was made from"):
+        save(model, tmp_path / "model.safetensors")
+    assert not list(tmp_path.iterdir())
