@@ -211,7 +211,10 @@ def test_box_may_overshoot_by_rounding(tmp_path: Path, box: list[float]) -> None
     assert faults_of(tmp_path, changed("annotations", 0, "bbox", box)) == []
 
 
-@pytest.mark.parametrize(("box", "usable"), [([2, 3, 0, 8], True), ([2, 3, 8, 0.0], True), ([8, 8, -3, 4], False)])
+@pytest.mark.parametrize(
+    ("box", "usable"),
+    [([2, 3, 0, 8], True), ([2, 3, 8, 0.0], True), ([2, 3, 1e-9, 8], True), ([8, 8, -3, 4], False)],
+)
 @pytest.mark.parametrize("index", [0, 1])
 def test_box_without_area(tmp_path: Path, box: list[float], usable: bool, index: int) -> None:
     fault = only_fault(tmp_path, changed("annotations", index, "bbox", box))

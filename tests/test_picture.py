@@ -82,6 +82,11 @@ def test_transparent_pixels_have_the_color_stored_beneath(tmp_path: Path) -> Non
     assert tuple(image[:, 2, 2].tolist()) == RED
 
 
+def test_premultiplied_colors_become_rgb() -> None:
+    picture = Image.fromarray(NOISE).convert("RGBA").convert("RGBa")
+    assert np.array_equal(as_array(picture_to_tensor(picture)), NOISE)
+
+
 GREYS = np.array([[0, 128, 129, 256, 257], [30_000, 32_767, 32_768, 65_406, 65_407], [65_535] * 5], dtype=np.uint16)
 AS_BYTES = np.round(GREYS / 257).astype(np.uint8)
 

@@ -88,8 +88,6 @@ def to_rgb(picture: Image.Image) -> Tensor:
     elif picture.mode in ("I", "F"):
         kind = "32-bit integers" if picture.mode == "I" else "floats"
         raise PictureError(f"its values are {kind}, of which none is white. Save it with 8 or 16 bits a color")
-    if picture.has_transparency_data:
-        picture = picture.convert("RGBA")  # a palette with transparency cannot go to RGB in one step
     if picture.mode != "RGB":
         picture = picture.convert("RGB")
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)

@@ -164,7 +164,7 @@ class RandomSizeCrop(v2.Transform):
 
 
 class NormalizePicture(nn.Module):
-    """A picture (3, H, W), uint8 or float in [0, 1], becomes float, each color with ImageNet's mean 0 and standard deviation 1."""
+    """A picture (3, H, W), uint8 or float in [0, 1], becomes float, with ImageNet's mean 0 and standard deviation 1."""
 
     def forward(self, image: Tensor, target: Target | None = None) -> Any:
         """Return the picture and its target, or the picture alone."""
