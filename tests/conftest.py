@@ -6,6 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
+
+settings.register_profile("fuzz", deadline=None, max_examples=10_000)  # see test_fuzz.py
 
 # Small tensors gain nothing from threads that wait for each other on a busy machine.
 if "OMP_NUM_THREADS" not in os.environ:
