@@ -229,8 +229,8 @@ class Run:
         """One optimiser step; returns the mean loss of the last steps when it was logged."""
         if not self.model.training:
             self.model.train()
-        # Dropout draws from here: the same numbers after a resumption, others in every process.
-        torch.manual_seed(self.seed + 1_000_003 * (self.steps * distributed.world_size() + distributed.rank()))
+        if self.model.config.dropout:  # the same numbers after a resumption, others in every process
+            torch.manual_seed(self.seed + 1_000_003 * (self.steps * distributed.world_size() + distributed.rank()))
         samples = _common_size(samples).to(self.device)
         targets_here = [{k: t[k].to(self.device, non_blocking=True) for k in ("labels", "boxes")} for t in targets]
         with self._autocast():

@@ -2,7 +2,8 @@
 
 from detr_mini.data.batches import SeededPictures, SimilarShapes
 from detr_mini.data.check import DataError, Fault, check_data, require_sound
-from detr_mini.data.coco import CocoDetection, Target, collate, find_split, read_image
+from detr_mini.data.coco import CocoDetection, Target, collate, find_split
+from detr_mini.data.picture import PictureError, read_image
 from detr_mini.data.tiny_town import CATEGORIES, NUM_CLASSES, Scene, SceneObject, draw_scene, make_data
 from detr_mini.data.transforms import (
     PAPER_SIZES,
@@ -21,6 +22,7 @@ __all__ = [
     "DataError",
     "Fault",
     "NormalizeBoxes",
+    "PictureError",
     "RandomSizeCrop",
     "Scene",
     "SceneObject",
