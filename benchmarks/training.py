@@ -23,7 +23,8 @@ from benchmarks.models import make_detectors
 from benchmarks.report import Case, Row, timed_row
 from detr_mini import CONFIGS, DETR, DETRConfig, HungarianMatcher, NestedTensor, SetCriterion
 from detr_mini.data import make_data
-from detr_mini.train import RECIPES, train
+from detr_mini.recipe import RECIPES
+from detr_mini.train import train
 
 # --- where the time of a run goes
 

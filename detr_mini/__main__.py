@@ -132,7 +132,8 @@ def run_train(options: argparse.Namespace) -> None:
     """Train a model."""
     from detr_mini import distributed
     from detr_mini.config import get_config
-    from detr_mini.train import RECIPES, Recipe, train
+    from detr_mini.recipe import RECIPES, Recipe
+    from detr_mini.train import train
 
     changed = {"num_classes": options.num_classes} if options.num_classes else {}
     config = get_config(options.config, **changed)

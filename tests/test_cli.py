@@ -121,7 +121,7 @@ def test_help_shows_examples_that_parse(command, capsys):
 
 
 def test_ctrl_c_says_how_to_go_on(town, tmp_path, monkeypatch, capsys):
-    from detr_mini.train import Run
+    from detr_mini.run import Run
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt

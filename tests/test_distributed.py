@@ -2,13 +2,18 @@
 
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 from test_train import read_log
 from torch.testing import assert_close
+
+from detr_mini.run_folder import RunFolder
 
 # What a process does: train as the command does, and write down the losses of every step.
 TRAIN = """
@@ -17,7 +22,9 @@ from dataclasses import replace
 import torch
 from detr_mini import DETR, distributed
 from detr_mini.config import get_config
-from detr_mini.train import RECIPES, Run, train
+from detr_mini.recipe import RECIPES
+from detr_mini.run import Run
+from detr_mini.train import train
 
 def forward(self, samples):  # in double precision: else rounding grows from step to step
     return computed(self, replace(samples, tensors=samples.tensors.double()))
@@ -102,3 +109,21 @@ def test_two_processes_measure_what_one_measures(town, tmp_path):
         numbers.append(json.loads(file.read_text()))
     assert numbers[0] == numbers[1]
     assert numbers[0]["AP50"] > 0.5
+
+
+def test_an_interrupt_stops_all_processes_after_the_same_step(town, tmp_path):
+    out = tmp_path / "run"
+    run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "detr_mini", "train"]
+    small = ["--config", "nano", "--epochs", "9", "--batch-size", "4", "--save-every", "0.1", "--device", "cpu"]
+    command = [sys.executable, *run, "--data", str(town), "--out", str(out), *small]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
+        while not RunFolder(out).checkpoints():
+            assert process.poll() is None
+            time.sleep(0.02)
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    steps = re.findall(r"stopped, step (\d+) is finished and saved", said)
+    assert len(steps) == 2, said
+    assert steps[0] == steps[1]
+    state = RunFolder(out).newest()[1]
+    assert 8 * state["epoch"] + state["batch"] == int(steps[0])

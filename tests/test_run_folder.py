@@ -108,7 +108,8 @@ from pathlib import Path
 sys.path.insert(0, "tests")
 import torch
 from test_train import CONFIG, RECIPE
-from detr_mini.train import Run, train
+from detr_mini.run import Run
+from detr_mini.train import train
 
 def step(self, *args):
     if self.steps == 5:  # from here on no file may be longer than this

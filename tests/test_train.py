@@ -12,7 +12,9 @@ import torch
 from detr_mini.config import get_config
 from detr_mini.data import SeededPictures
 from detr_mini.nested_tensor import NestedTensor
-from detr_mini.train import RECIPES, Recipe, Run, train
+from detr_mini.recipe import RECIPES, Recipe
+from detr_mini.run import Run
+from detr_mini.train import train
 
 CONFIG = get_config("nano", hidden_dim=16, nheads=2, enc_layers=1, dec_layers=2, num_queries=15)
 RECIPE = replace(RECIPES["nano"], lr=1e-3, lr_backbone=1e-3, epochs=2, batch_size=8, warmup_steps=2, eval_every=2)
@@ -94,7 +96,7 @@ def test_a_step_after_an_evaluation_trains_again(tmp_path):
 @pytest.mark.parametrize("steps", [3, 5, 6, 8])  # within an epoch, at its end, before and within the next
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_run_that_stops_anywhere_resumes_to_the_same_weights(town, tmp_path, monkeypatch, steps, workers):
-    monkeypatch.setattr("detr_mini.train.LOG_EVERY", 3)
+    monkeypatch.setattr("detr_mini.run.LOG_EVERY", 3)
     config, recipe = replace(CONFIG, dropout=0.1), replace(RECIPE, eval_every=1)
     whole = train(config, recipe, town, tmp_path / "whole", progress=False)
 
@@ -218,7 +220,7 @@ def test_too_few_classes_for_the_data(town, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr("detr_mini.train.LOG_EVERY", 1)
+    monkeypatch.setattr("detr_mini.run.LOG_EVERY", 1)
     run = run_in(tmp_path, replace(RECIPE, lr=7.0))
     monkeypatch.setattr(run.criterion, "total", lambda losses: losses["loss_ce"] * float("nan"))
     with pytest.raises(FloatingPointError, match=r"the loss is nan in step 1 .*--lr, now 7\.0.*Nothing is saved yet"):
