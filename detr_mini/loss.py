@@ -67,14 +67,15 @@ class SetCriterion(nn.Module):
                 f"the loss needs {self.num_classes + 1}, the last for no object"
             )
         objects, matched, images, weight = self._denominators(logits.shape[2], targets)
-        query, label, goal = self._matched(logits, boxes, targets)  # (L, M), (L, M), (L, M, 4)
+        log_p = logits.log_softmax(-1)  # (L, B, N, K + 1)
+        query, label, goal = self._matched(log_p, boxes, targets)  # (L, M), (L, M), (L, M, 4)
 
-        flat = logits.flatten(0, 2)  # (L * B * N, K + 1)
+        flat = log_p.flatten(0, 2)  # (L * B * N, K + 1)
         wanted = query.new_full(flat.shape[:1], self.num_classes)  # (L * B * N,)
         wanted[query] = label
-        nll = F.cross_entropy(flat, wanted, self.class_weight.to(flat.dtype), reduction="none")  # weighted
+        nll = F.nll_loss(flat, wanted, self.class_weight.to(flat.dtype), reduction="none")  # weighted
         found = F.embedding(query, boxes.flatten(0, 2))  # (L, M, 4)
-        seen, right = _what_is_seen(logits, wanted)
+        seen, right = _what_is_seen(log_p, wanted)
         there = torch.from_numpy(np.array([len(t["labels"]) for t in targets])).to(seen.device, non_blocking=True)
         per_layer = {
             "loss_ce": nll.view(len(layers), -1).sum(1) / weight,
@@ -106,24 +107,24 @@ class SetCriterion(nn.Module):
         numbers = mean_over_processes(sum(len(t["labels"]) for t in targets), matched, len(targets), weight)
         return tuple(number or 1.0 for number in numbers)
 
-    def _matched(self, logits: Tensor, boxes: Tensor, targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
+    def _matched(self, log_p: Tensor, boxes: Tensor, targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
         """The matched pairs, layer after layer: which of all L * B * N queries, and its object's label and box."""
-        layers, batch, queries = logits.shape[:3]
-        query, target = self.matcher.match_layers(logits, boxes, targets)  # (L, M), numbered within each image
+        layers, batch, queries = log_p.shape[:3]
+        query, target = self.matcher.match_layers(log_p, boxes, targets)  # (L, M), numbered within each image
         image = np.repeat(np.arange(batch), matched_counts(targets, queries))  # (M,)
         first = np.cumsum([0] + [len(t["labels"]) for t in targets])  # the first object of each image
         query += (np.arange(layers)[:, None] * batch + image) * queries
         target += first[image]
-        index = torch.from_numpy(np.stack([query, target])).to(logits.device, non_blocking=True)
+        index = torch.from_numpy(np.stack([query, target])).to(log_p.device, non_blocking=True)
         query_index, target_index = index.unbind()
         labels, goals = (torch.cat([t[name] for t in targets])[target_index] for name in ("labels", "boxes"))
         return query_index, labels, goals.to(boxes.dtype)
 
 
 @torch.no_grad()
-def _what_is_seen(logits: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+def _what_is_seen(log_p: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     """Number of queries that see an object, ``(L, B)``, and of those of the last layer that see the right class."""
-    best = logits.max(-1).indices  # (L, B, N); much faster than argmax on a CPU
-    sees = best != logits.shape[-1] - 1
+    best = log_p.max(-1).indices  # (L, B, N); much faster than argmax on a CPU
+    sees = best != log_p.shape[-1] - 1
     right = sees & (best == wanted.view_as(best))
     return sees.sum(-1), right[-1].sum()

@@ -52,24 +52,26 @@ class HungarianMatcher(nn.Module):
                 image of the batch, the object or query, and the value.
         """
         queries = outputs["pred_logits"].shape[1]
-        query, target = self.match_layers(outputs["pred_logits"][None], outputs["pred_boxes"][None], targets)
+        log_p = at_least_float32(outputs["pred_logits"][None]).log_softmax(-1)
+        query, target = self.match_layers(log_p, outputs["pred_boxes"][None], targets)
         cuts = np.cumsum(matched_counts(targets, queries))[:-1]
         pairs = zip(np.split(query[0], cuts), np.split(target[0], cuts), strict=True)
         return [(torch.from_numpy(q), torch.from_numpy(t)) for q, t in pairs]
 
     @torch.no_grad()
-    def match_layers(self, logits: Tensor, boxes: Tensor, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
+    def match_layers(self, log_p: Tensor, boxes: Tensor, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
         """:meth:`forward` for L decoder layers at once, ``(L, B, N, ...)``, with one copy to the host.
 
-        Returns ``query_idx`` and ``target_idx``, both ``(L, M)`` int64: every layer matches the same number of pairs,
-        M, those of the first image first (:func:`matched_counts`). Numbers count within their image.
+        ``log_p`` ``(L, B, N, K + 1)`` are the log-probabilities, which the loss has at hand. Returns ``query_idx`` and
+        ``target_idx``, both ``(L, M)`` int64: every layer matches the same number of pairs, M, those of the first image
+        first (:func:`matched_counts`). Numbers count within their image.
         """
         from scipy.optimize import linear_sum_assignment
 
-        layers, batch, queries, classes = logits.shape
+        layers, batch, queries, classes = log_p.shape
         _check_shapes(batch, queries, targets)
         labels, goals = _join(targets)
-        cost = self._cost(logits, boxes, labels, goals, targets)
+        cost = self._cost(log_p, boxes, labels, goals, targets)
         # What the checks need travels with the costs; float32 holds every label below 2^24 exactly.
         packed = torch.cat([cost.flatten(), goals.flatten(), labels]).cpu().numpy()
         costs, goal_boxes, goal_labels = np.split(packed, [cost.numel(), cost.numel() + goals.numel()])
@@ -92,16 +94,16 @@ class HungarianMatcher(nn.Module):
 
         Columns beyond an image's own objects mean nothing.
         """
-        return self._cost(logits, boxes, *_join(targets), targets)
+        return self._cost(at_least_float32(logits).log_softmax(-1), boxes, *_join(targets), targets)
 
-    def _cost(self, logits: Tensor, boxes: Tensor, labels: Tensor, goals: Tensor, targets: Targets) -> Tensor:
-        """:meth:`cost`, given the joined targets."""
-        logits, boxes = at_least_float32(logits), at_least_float32(boxes)
-        shape = logits.shape[:3]  # (L, B, N)
-        table = _padding_table(targets).to(logits.device, non_blocking=True)  # (B, T)
-        # A wrong label must not read outside the logits, which would break a CUDA process; it is reported later.
-        label = labels.clamp(0, logits.shape[-1] - 1)[table]  # (B, T)
-        probability = logits.softmax(-1).gather(-1, label[:, None].expand(*shape, -1))  # (L, B, N, T)
+    def _cost(self, log_p: Tensor, boxes: Tensor, labels: Tensor, goals: Tensor, targets: Targets) -> Tensor:
+        """:meth:`cost`, given log-probabilities and the joined targets."""
+        boxes = at_least_float32(boxes)
+        shape = log_p.shape[:3]  # (L, B, N)
+        table = _padding_table(targets).to(log_p.device, non_blocking=True)  # (B, T)
+        # A wrong label must not read outside the classes, which would break a CUDA process; it is reported later.
+        label = labels.clamp(0, log_p.shape[-1] - 1)[table]  # (B, T)
+        probability = log_p.gather(-1, label[:, None].expand(*shape, -1)).exp_()  # (L, B, N, T)
         # One plane of memory for each coordinate: the inner loops of what follows run over the objects.
         goal = goals.T[:, table].movedim(0, -1)[:, None]  # (B, 1, T, 4)
         pairs = boxes[..., None, :]  # (L, B, N, 1, 4)

@@ -141,7 +141,7 @@ def test_all_layers_at_once_are_each_layer_alone() -> None:
     layers = [scene(6, [3, 0, 8], seed)[0] for seed in range(4)]
     targets = scene(6, [3, 0, 8], 9)[1]
     stacked = [torch.stack([layer[name] for layer in layers]) for name in ("pred_logits", "pred_boxes")]
-    query, target = HungarianMatcher().match_layers(stacked[0], stacked[1], targets)
+    query, target = HungarianMatcher().match_layers(stacked[0].log_softmax(-1), stacked[1], targets)
     assert query.shape == target.shape == (4, 3 + 0 + 6)
     for layer, ours in zip(layers, zip(query, target, strict=True), strict=True):
         alone = [torch.cat(column) for column in zip(*HungarianMatcher()(layer, targets), strict=True)]
