@@ -263,8 +263,10 @@ def _add_device(command: argparse.ArgumentParser) -> None:
 def _device(name: str) -> str:
     import torch
 
+    if name in ("auto", "cuda") and torch.cuda.is_available():
+        return "cuda"  # which one is left open: of several processes each takes its own
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return "cpu"
     try:
         return str(torch.empty(0, device=name).device)
     except (RuntimeError, AssertionError) as error:

@@ -129,3 +129,12 @@ def test_ctrl_c_says_how_to_go_on(town, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Run, "step", stop)
     assert main(["train", "--data", str(town), "--out", str(tmp_path / "run"), *SMALL]) == 130
     assert "--resume" in capsys.readouterr().err
+
+
+def test_which_of_several_gpus_is_left_open(monkeypatch):
+    from detr_mini.__main__ import _device
+
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    assert _device("auto") == _device("cuda") == "cuda"
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert _device("auto") == "cpu"
