@@ -80,7 +80,6 @@ def test_faulty_data_ends_in_messages_and_code_2(tmp_path, town_copy):
     [
         (["train", "--data", "nowhere", "--out", "run"], "nowhere"),
         (["train", "--data", "TOWN", "--out", "run", "--config", "nanno"], "'nanno'; there are nano, mini"),
-        (["train", "--data", "TOWN", "--out", "run", "--resume", "--device", "cpu"], "nothing to resume"),
         (["train", "--data", "TOWN", "--out", "run", "--num-classes", "3", "--device", "cpu"], "num_classes >= 14"),
         (["train", "--data", "TOWN", "--out", "run", "--device", "teapot"], "--device teapot"),
         (["evaluate", "--data", "TOWN", "--weights", "missing.safetensors"], "missing.safetensors"),
