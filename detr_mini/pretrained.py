@@ -78,7 +78,17 @@ def save(model: DETR, path: str | os.PathLike[str], dtype: torch.dtype | None = 
         raise ValueError("a model optimized for inference cannot be saved; save the one it was made from")
     state = {key: _compact(value.detach().cpu(), dtype) for key, value in model.state_dict().items()}
     notes = {"format": "pt", "config": json.dumps(asdict(model.config)), "class_names": json.dumps(model.class_names)}
-    write_atomically(path, safetensors.torch.save(state, notes))
+    write_atomically(path, _in_order(safetensors.torch.save(state, notes)))
+
+
+def _in_order(file: bytes) -> bytes:
+    """A safetensors file with its metadata sorted: they come in another order each time, but a model has one file."""
+    end = 8 + int.from_bytes(file[:8], "little")
+    header = json.loads(file[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + file[end:]
 
 
 def _compact(value: Tensor, dtype: torch.dtype | None) -> Tensor:

@@ -355,3 +355,14 @@ def test_a_model_optimized_for_inference_is_not_saved(tmp_path):
     with pytest.raises(ValueError, match="save the one it was made from"):
         save(model, tmp_path / "model.safetensors")
     assert not list(tmp_path.iterdir())
+
+
+def test_a_model_has_one_file(tmp_path):
+    model = build("nano", hidden_dim=16, nheads=2)
+    model.class_names = {3: "größe", 7: 'a "b"\n'}
+    files = set()
+    for _ in range(20):
+        save(model, tmp_path / "model.safetensors")
+        files.add((tmp_path / "model.safetensors").read_bytes())
+    assert len(files) == 1
+    assert load(tmp_path / "model.safetensors").class_names == model.class_names
