@@ -103,7 +103,7 @@ def test_two_processes_measure_what_one_measures(town, tmp_path):
         run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"] if processes > 1 else []
         evaluate = ["-m", "detr_mini", "evaluate", "--data", str(town), "--batch-size", "5", "--json", str(file)]
         command = [sys.executable, *run, *evaluate, "--device", "cpu"]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=200, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("AP50") == 1, "the first process alone prints"
         numbers.append(json.loads(file.read_text()))
@@ -121,7 +121,7 @@ def test_an_interrupt_stops_all_processes_after_the_same_step(town, tmp_path):
             assert process.poll() is None
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=150)
     steps = re.findall(r"stopped, step (\d+) is finished and saved", said)
     assert len(steps) == 2, said
     assert steps[0] == steps[1]

@@ -76,7 +76,7 @@ def test_an_interrupt_ends_in_a_message_and_a_checkpoint(town, tmp_path, number)
             assert process.poll() is None
             time.sleep(0.02)
         process.send_signal(number)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=150)
     assert process.returncode == 130, said
     step = re.search(
         r"train: stopped, step (\d+) is finished and saved\ngo on with the same command and --resume", said
