@@ -141,9 +141,7 @@ def run_train(options: argparse.Namespace) -> None:
     wanted = {name: getattr(options, name) for name in ("epochs", "batch_size", "lr")}
     recipe = replace(recipe, **{name: value for name, value in wanted.items() if value is not None})
     with distributed.processes(_device(options.device)) as device:
-        if distributed.rank() == 0:
-            _require_sound(options.data, ("train", "val"))
-        distributed.from_first_process(None)  # the others wait for the verdict
+        _require_sound(options.data, ("train", "val"))
         train(
             config,
             recipe,
@@ -179,9 +177,7 @@ def run_evaluate(options: argparse.Namespace) -> None:
     from detr_mini.pretrained import load
 
     with distributed.processes(_device(options.device)) as device:
-        if distributed.rank() == 0:
-            _require_sound(options.data, (options.split,))
-        distributed.from_first_process(None)  # the others wait for the verdict
+        _require_sound(options.data, (options.split,))
         model = load(options.weights, device=device)
         prepare = eval_transforms(model.config.image_size, model.config.max_size)
         dataset = CocoDetection(options.data, options.split, prepare)
@@ -223,9 +219,15 @@ def run_predict(options: argparse.Namespace) -> None:
 
 
 def _require_sound(folder: Path, splits: Sequence[str]) -> None:
+    """Let the first process look through the data, while the others wait for its verdict."""
+    from detr_mini import distributed
     from detr_mini.data import require_sound
 
-    if harmless := require_sound(folder, splits, images=_few_pictures(folder, splits)):
+    harmless = []
+    if distributed.rank() == 0:
+        harmless = require_sound(folder, splits, images=_few_pictures(folder, splits))
+    distributed.from_first_process(None)
+    if harmless:
         print(
             f"{folder}: {len(harmless)} of its faults do no harm, such as boxes without area, which are left out; "
             f"'{PROGRAM} check-data {folder}' lists them",

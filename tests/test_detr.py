@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from test_backbone import random_statistics
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -236,15 +237,7 @@ KINDS: dict[str, dict[str, object]] = {
 
 def trained(kind: str) -> DETR:
     """A small model whose norms are far from what they start with."""
-    model = tiny(**KINDS[kind])
-    with torch.no_grad():
-        for norm in model.backbone.modules():
-            if hasattr(norm, "running_var"):
-                norm.weight.uniform_(0.5, 1.0)
-                norm.bias.normal_(std=0.2)
-                norm.running_mean.normal_(std=0.2)
-                norm.running_var.uniform_(0.5, 1.5)
-    return model
+    return random_statistics(tiny(**KINDS[kind]))
 
 
 @pytest.mark.parametrize("kind", KINDS)

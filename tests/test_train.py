@@ -172,7 +172,9 @@ def test_a_worker_that_dies_costs_nothing(town, tmp_path, monkeypatch):
     with pytest.raises(OSError, match=r"cannot be read: .*killed.*--workers.*safe up to step \d+: go on with --resume"):
         train(CONFIG, RECIPE, town, tmp_path, workers=1, progress=False)
     monkeypatch.setattr(SeededPictures, "__getitem__", original)
-    train(CONFIG, RECIPE, town, tmp_path, resume=True, progress=False)
+    resumed = train(CONFIG, RECIPE, town, tmp_path, resume=True, progress=False)
+    whole = train(CONFIG, RECIPE, town, tmp_path / "whole", progress=False)
+    assert torch.equal(resumed.query_embed.weight, whole.query_embed.weight)
 
 
 def test_same_seed_same_weights_and_another_seed_others(town, tmp_path):
