@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+import re
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,12 @@ def cell_error(item: Any, message: str) -> Exception:
 
 
 def pictures(outputs: list[Any] | None) -> list[str]:
-    return [o["data"]["image/png"] for o in outputs or [] if "image/png" in o.get("data", {})]
+    """All pictures that a cell put out, in base64: by themselves, or inside of HTML."""
+    found = []
+    for data in (output.get("data", {}) for output in outputs or []):
+        found += [data["image/png"]] if "image/png" in data else []
+        found += re.findall(r"data:image/png;base64,([A-Za-z0-9+/=]+)", data.get("text/html", ""))
+    return found
 
 
 def difference(stored: str, new: str) -> str | None:

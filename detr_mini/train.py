@@ -1,6 +1,7 @@
 """Training: one loop, over batches that follow from a seed, which can be stopped and gone on with anywhere."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -29,6 +30,7 @@ def train(
     workers: int = 0,
     save_every: float = 600.0,
     progress: bool = True,
+    watch: Callable[[int, DETR], None] | None = None,
 ) -> DETR:
     """Train a model on the ``train`` split of a COCO folder and measure it on ``val``.
 
@@ -45,6 +47,8 @@ def train(
         device: of this process.
         workers: processes that read pictures, for each process that trains.
         save_every: seconds between checkpoints within an epoch; the end of an epoch always makes one.
+        watch: called with the number of finished steps and the model, at the start and after every step. It may look
+            at the model, and put it in evaluation mode to do so.
 
     Raises:
         FileExistsError: ``out`` holds a run already and ``resume`` is False.
@@ -72,6 +76,8 @@ def train(
         persistent_workers=workers > 0,
     )
     progress = progress and run.writes
+    if watch:
+        watch(run.steps, run.model)
     with StopRequest() as stop:
         while run.epoch < recipe.epochs:
             sampler.begin(run.epoch, first=run.batch)
@@ -80,6 +86,8 @@ def train(
             bar = tqdm(run.read(batches), title, total, initial=run.batch, disable=not progress, leave=False)
             for samples, targets in bar:
                 loss = run.step(samples, targets)
+                if watch:
+                    watch(run.steps, run.model)
                 if loss is not None:
                     bar.set_postfix(loss=f"{loss:.2f}")
                 (stopping,) = distributed.max_over_processes(stop.requested)

@@ -1,4 +1,4 @@
-"""The book's own Sphinx extension: text alternatives of figures, and MathJax without a network."""
+"""The book's own Sphinx extension: text alternatives of figures, links to cells, MathJax without a network."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.errors import ExtensionError
 from sphinx.util import logging
@@ -36,6 +37,7 @@ def pass_on_alt_texts(app: Sphinx, docname: str, source: list[str]) -> None:
         return
     notebook = json.loads(source[0])
     for number, cell in enumerate(notebook["cells"]):
+        cell["metadata"]["cell_id"] = cell["id"]  # for link_cells: the builder forgets the id itself
         alts = {m["alt"] for m in picture_metadata(cell) if "alt" in m}
         if len(alts) > 1:
             log.warning("cell %d shows %d figures: give each its own cell", number, len(alts), location=docname)
@@ -43,6 +45,18 @@ def pass_on_alt_texts(app: Sphinx, docname: str, source: list[str]) -> None:
             settings = cell["metadata"].setdefault("mystnb", {}).setdefault("image", {})
             settings.setdefault("alt", alts.pop())
     source[0] = json.dumps(notebook)
+
+
+def link_cells(app: Sphinx, doctree: nodes.document) -> None:
+    """Make every code cell a place that pages can link to: ``[words](05_topic.ipynb#cell-LABEL)``."""
+    assert app.env is not None
+    slugs = app.env.metadata[app.env.docname].setdefault("myst_slugs", {})
+    for cell in doctree.findall(nodes.container):
+        metadata = cell.get("cell_metadata")
+        if cell.get("nb_element") == "cell_code" and metadata and "cell_id" in metadata:
+            name = f"cell-{metadata['cell_id']}"
+            cell["ids"].append(name)
+            slugs[name] = (cell.line or 0, name, metadata["cell_id"])
 
 
 def picture_metadata(cell: dict[str, Any]) -> list[dict[str, Any]]:
@@ -70,5 +84,6 @@ def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
 def setup(app: Sphinx) -> dict[str, Any]:
     app.config.mathjax_path = "mathjax/tex-chtml.js"  # type: ignore[attr-defined]
     app.connect("source-read", pass_on_alt_texts)
+    app.connect("doctree-read", link_cells)
     app.connect("build-finished", copy_mathjax)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,159 @@
+"""The anatomy of a chapter: what every one of them has to offer, whatever it is about."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import re
+import statistics
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+
+from detr_mini.exercises import Exercise
+
+BOOK = Path(__file__).resolve().parent.parent / "book"
+CHAPTERS = sorted(BOOK.glob("*.ipynb"))
+each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+
+DRAWS = ("draw", "plot", "print")  # a function with such a name is looked at, not asserted on
+
+
+class Chapter:
+    def __init__(self, path: Path) -> None:
+        self.cells: list[Any] = nbformat.read(path, as_version=4).cells
+        self.code = [c for c in self.cells if c.cell_type == "code" and c.source.strip()]
+        self.prose = "\n\n".join(c.source for c in self.cells if c.cell_type == "markdown")
+        start = next((i for i, c in enumerate(self.cells) if "\n## Exercises" in f"\n{c.source}"), len(self.cells))
+        self.lesson = [c for c in self.cells[:start] if c.cell_type == "code"]
+        self.exercises = self.cells[start:]
+        topic = path.stem.partition("_")[2]
+        self.module = importlib.import_module(f"detr_mini.exercises.{topic}")
+
+    def section(self, title: str) -> str:
+        found = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", self.prose, flags=re.M | re.S)
+        assert found, f"there is no section {title!r}"
+        return found[1]
+
+
+def printed(cell: Any) -> str:
+    return "".join(o.get("text", "") for o in cell.outputs)
+
+
+def html(cell: Any) -> str:
+    return "".join(o.get("data", {}).get("text/html", "") for o in cell.outputs)
+
+
+@pytest.fixture
+def chapter(path: Path) -> Chapter:
+    return Chapter(path)
+
+
+@each_chapter
+def test_it_begins_with_goals_time_and_questions(chapter: Chapter) -> None:
+    head, _, rest = chapter.prose.partition("**You will be able to**")
+    assert head.startswith("# "), "a title comes first"
+    goals = re.match(r"\s*((?:- .*\n(?:  .*\n)*)+)", rest)
+    assert goals, "the goals are a list"
+    assert 3 <= len(re.findall(r"^- ", goals[1], flags=re.M)) <= 5
+    assert re.search(r"\*\*Takes\*\* .*(second|minute)", rest)
+    assert "**Builds on** " in rest
+    assert re.search(r"\*\*Answers\*\*\s[^*]*\(\d+\)", rest)
+
+
+@each_chapter
+def test_the_diagram_shows_where_we_are(chapter: Chapter) -> None:
+    where = [i for i, cell in enumerate(chapter.code) if "diagram(lit=" in cell.source]
+    assert len(where) == 1
+    assert where[0] <= 5
+    assert "detr-diagram" in html(chapter.code[where[0]])
+
+
+@each_chapter
+def test_its_last_sections_are_those_of_every_chapter(chapter: Chapter) -> None:
+    titles = re.findall(r"^## (.*)$", chapter.prose, flags=re.M)
+    wanted = ["Break it", "In the original code", "Exercises", "What to remember"]
+    assert [title for title in titles if title in wanted] == wanted
+    assert titles[-1] == "What to remember"
+    rest = chapter.section("What to remember")
+    assert re.search(r"^\|.*\|$", rest, flags=re.M), "shapes in and out, in a table"
+    assert len(re.findall(r"^- ", rest, flags=re.M)) >= 3
+    assert "**Test yourself.**" in rest
+    assert "{cite}" in chapter.prose
+
+
+@each_chapter
+def test_there_is_something_to_play_with(chapter: Chapter) -> None:
+    assert any('<figure class="interactive"' in html(cell) for cell in chapter.lesson)
+
+
+@each_chapter
+def test_every_figure_says_what_it_shows(chapter: Chapter) -> None:
+    for cell in chapter.code:
+        for output in cell.outputs:
+            if "image/png" in output.get("data", {}):
+                assert len(output.metadata["image/png"]["alt"]) >= 40, cell.source
+        for alt in re.findall(r'<img [^>]*alt="([^"]*)"', html(cell)):
+            assert len(alt) >= 40, cell.source
+
+
+@each_chapter
+def test_it_is_told_in_short_cells_and_more_prose_than_code(chapter: Chapter) -> None:
+    lengths = [len(cell.source.splitlines()) for cell in chapter.code]
+    assert statistics.median(lengths) <= 8
+    lesson = sum(len(cell.source.split()) for cell in chapter.code)
+    assert len(chapter.prose.split()) >= lesson
+
+
+@each_chapter
+def test_shapes_are_noted_where_they_change(chapter: Chapter) -> None:
+    noted = [line for cell in chapter.lesson for line in cell.source.splitlines() if re.search(r"#.*\(.*,.*\)", line)]
+    assert len(noted) >= 6
+
+
+@each_chapter
+def test_every_function_is_asserted_on(chapter: Chapter) -> None:
+    defined = {
+        node.name
+        for cell in chapter.lesson
+        for node in ast.parse(cell.source).body
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith(DRAWS)
+    }
+    asserting = [
+        "\n".join(line for line in cell.source.splitlines() if not line.startswith("def "))
+        for cell in chapter.lesson
+        if "assert" in cell.source
+    ]
+    unproven = [name for name in sorted(defined) if not any(re.search(rf"\b{name}\b", text) for text in asserting)]
+    assert not unproven, f"no cell with an assertion uses {', '.join(unproven)}"
+
+
+@each_chapter
+def test_exercises_have_level_time_hint_check_and_solution(chapter: Chapter) -> None:
+    text = "\n\n".join(cell.source for cell in chapter.exercises)
+    heads = re.findall(r"^\*\*(\d)\. [^*]+\*\* \((easy|medium|hard), (\d+) minutes\)\.", text, flags=re.M)
+    assert [int(number) for number, _, _ in heads] == list(range(1, len(heads) + 1))
+    assert 3 <= len(heads) <= 5
+    assert min(int(minutes) for _, _, minutes in heads) <= 5
+    assert text.count("<details><summary>Show a hint</summary>") == len(heads)
+    known = {name for name, found in vars(chapter.module).items() if isinstance(found, Exercise)}
+    checked = re.findall(r"^\w+\.(\w+)\.check\((\w+)\)$", text, flags=re.M)
+    assert [name for name, _ in checked] == [name for _, name in checked]
+    assert [name for name, _ in checked] == re.findall(r"^\w+\.(\w+)\.solution$", text, flags=re.M)
+    assert {name for name, _ in checked} == known
+    assert len(checked) == len(heads)
+
+
+@each_chapter
+def test_skeletons_run_through_unsolved(chapter: Chapter) -> None:
+    for cell in chapter.exercises:
+        if name := re.search(r"^\w+\.(\w+)\.check\(", cell.source, flags=re.M):
+            assert "your code here" in cell.source
+            assert printed(cell).endswith(f"{name[1]}: not solved yet\n")
+
+
+@each_chapter
+def test_a_page_is_no_heavier_than_it_must_be(path: Path) -> None:
+    assert path.stat().st_size < 4_000_000

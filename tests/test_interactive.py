@@ -1,0 +1,115 @@
+"""Figures to play with: everything is inside, and what is shown first needs no script."""
+
+import base64
+import io
+import json
+import re
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from bs4 import BeautifulSoup
+from matplotlib.figure import Figure
+from PIL import Image
+
+from detr_mini.interactive import cell_picker, slider
+
+ALT = "A line that rises from left to right; the slider changes its slope."
+
+
+def figures(count=3):
+    made = []
+    for slope in range(count):
+        fig = Figure(figsize=(2, 1))
+        fig.subplots().plot([0, 1], [0, slope])
+        made.append(fig)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _headless():
+    mpl.use("agg")
+
+
+def make_slider(**changes):
+    given = {"labels": ["0", "1", "2"], "name": "slopes", "what": "slope", "alt": ALT, "start": 1}
+    return slider(figures(), **given | changes)
+
+
+def random_maps(h=3, w=4, seed=0):
+    return np.random.default_rng(seed).random((h, w, h, w))
+
+
+def make_picker(maps=None, **changes):
+    picture = Image.new("RGB", (40, 30), "white")
+    given = {"name": "cells", "alt": ALT, "start": (2, 1)}
+    return cell_picker(picture, {"a": random_maps()} if maps is None else maps, **given | changes)
+
+
+def soup(figure):
+    return BeautifulSoup(figure._repr_html_(), "html.parser")
+
+
+def stored(figure):
+    return json.loads(soup(figure).find("script", type="application/json").string)
+
+
+def test_a_slider_holds_all_frames_and_shows_the_first_one_chosen():
+    page, data = soup(make_slider()), stored(make_slider())
+    assert len(set(data["frames"])) == 3
+    assert data["labels"] == ["0", "1", "2"]
+    assert page.img["src"] == data["frames"][1]
+    assert page.img["alt"] == ALT
+    assert page.output.string == "1"
+    assert page.input["value"] == "1"
+    assert page.input["max"] == "2"
+
+
+def test_a_picker_has_the_map_of_each_cell_as_a_tile():
+    maps = random_maps()
+    sheet = stored(make_picker({"a": maps}))["sheets"]["a"]
+    tiles = np.asarray(Image.open(io.BytesIO(base64.b64decode(sheet.partition(",")[2]))))
+    assert tiles.shape == (3 * 3, 4 * 4)
+    for row, column in [(0, 0), (2, 1), (1, 3)]:
+        tile = tiles[row * 3 : row * 3 + 3, column * 4 : column * 4 + 4]
+        np.testing.assert_array_equal(tile, np.round(maps[row, column].astype(np.float32) * 255))
+
+
+def test_of_several_maps_the_reader_chooses_one():
+    both = {"first": random_maps(), "second": random_maps(seed=1)}
+    assert [option.string for option in soup(make_picker(both)).find_all("option")] == ["first", "second"]
+    assert not soup(make_picker()).find_all("select")
+
+
+@pytest.mark.parametrize("make", [make_slider, make_picker])
+def test_the_same_call_gives_the_same_bytes_and_asks_for_nothing(make):
+    html = make()._repr_html_()
+    assert html == make()._repr_html_()
+    assert "http" not in html
+    assert repr(make()) == f"A figure to play with: {ALT}"
+
+
+@pytest.mark.parametrize("make", [make_slider, make_picker])
+def test_the_script_finds_its_own_figure(make):
+    html = make(name="my-own")._repr_html_()
+    assert re.search(r"<figure class=\"interactive\" data-name=\"my-own\"", html)
+    assert 'figure.interactive[data-name="my-own"]:not([data-ready])' in html
+
+
+@pytest.mark.parametrize("make", [make_slider, make_picker])
+@pytest.mark.parametrize(("changes", "words"), [({"name": "a b"}, "letters"), ({"alt": "A line."}, "too short")])
+def test_a_name_or_text_that_will_not_do_is_refused(make, changes, words):
+    with pytest.raises(ValueError, match=words):
+        make(**changes)
+
+
+def test_labels_and_figures_have_to_be_as_many():
+    with pytest.raises(ValueError, match="3 figures and 2 labels"):
+        make_slider(labels=["0", "1"])
+
+
+def test_maps_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match=r"all should be \(h, w, h, w\)"):
+        make_picker({"a": random_maps(), "b": random_maps(2, 2)})
+    with pytest.raises(ValueError, match="bring it to"):
+        make_picker({"a": random_maps() * 2})
