@@ -1,8 +1,9 @@
 """What every chapter's first cell asks for: repeatable numbers and one figure style.
 
 ``setup()`` fixes seeds, thread counts and print options, so that a chapter's stored outputs are the
-ones a reader gets from the same versions. ``show(fig, alt=...)`` puts a figure on the page together
-with the sentence that stands in for it where it cannot be seen.
+ones a reader gets from the same versions. ``sample()`` is the scene that returns in every chapter, as
+the model reads it. ``show(fig, alt=...)`` puts a figure on the page together with the sentence that
+stands in for it where it cannot be seen.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from torch import Tensor
 
 # Okabe and Ito's palette, which stays apart under the common kinds of colour blindness
 # (Wong, "Points of view: Color blindness", Nature Methods 8, 2011). Its yellow is left out: on a
@@ -59,6 +61,37 @@ def setup(seed: int = 0) -> None:
     torch.set_printoptions(precision=4, sci_mode=False, linewidth=76)
     np.set_printoptions(precision=4, suppress=True, linewidth=76)
     _set_figure_style()
+
+
+def sample(index: int = SCENE, split: str = "val") -> tuple[Tensor, dict[str, Tensor]]:
+    """A scene of Tiny Town, drawn and not read from a file: its normalised image ``(3, H, W)`` and its target.
+
+    The target is what ``detr_mini.data.CocoDetection`` gives: ``labels`` ``(T,)``, ``boxes`` ``(T, 4)`` as cxcywh in
+    [0, 1] and the rest. Crowds are left out.
+    """
+    import torch
+    from torchvision import tv_tensors
+
+    from detr_mini.data import draw_scene, eval_transforms
+    from detr_mini.data.picture import picture_to_tensor
+    from detr_mini.data.write_coco import FIRST_ID
+
+    scene = draw_scene(index, split)
+    objects = [thing for thing in scene.objects if not thing.iscrowd]
+    xywh = torch.tensor([thing.bbox for thing in objects], dtype=torch.float32).reshape(-1, 4)
+    low, size = xywh.chunk(2, dim=-1)
+    canvas = scene.image.height, scene.image.width
+    corners = torch.cat([low, low + size], dim=-1)
+    target = {
+        "boxes": tv_tensors.BoundingBoxes(corners, format="XYXY", canvas_size=canvas),  # type: ignore[call-overload]
+        "labels": torch.tensor([thing.category_id for thing in objects], dtype=torch.int64),
+        "area": torch.tensor([float(thing.area) for thing in objects]),
+        "iscrowd": torch.zeros(len(objects), dtype=torch.int64),
+        "image_id": torch.tensor(FIRST_ID[split] + index),
+        "orig_size": torch.tensor(canvas),
+        "size": torch.tensor(canvas),
+    }
+    return eval_transforms(None)(tv_tensors.Image(picture_to_tensor(scene.image)), target)
 
 
 def _set_figure_style() -> None:

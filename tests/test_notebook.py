@@ -6,6 +6,7 @@ import base64
 import io
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -17,6 +18,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from detr_mini import notebook
+from detr_mini.data import CocoDetection, eval_transforms, make_data
 from detr_mini.notebook import CARD, COLOURS, INK, setup, show
 
 
@@ -145,3 +147,15 @@ def test_every_line_takes_its_colour_from_the_palette() -> None:
     setup()
     lines = draw(6).axes[0].lines
     assert [line.get_color() for line in lines] == list(notebook.COLOURS.values())
+
+
+def test_the_sample_is_the_item_of_the_data_set(tmp_path: Path) -> None:
+    make_data(tmp_path, train=0, val=8, workers=1, progress=False)
+    stored = CocoDetection(tmp_path, "val", eval_transforms(None))
+    for index in range(8):
+        image, target = notebook.sample(index)
+        wanted_image, wanted = stored[index]
+        assert target.keys() == wanted.keys()
+        for key, value in wanted.items():
+            torch.testing.assert_close(target[key], value, msg=key)
+        assert (image - wanted_image).abs().mean() < 0.1  # the file is a JPEG
