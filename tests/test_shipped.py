@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from detr_mini.config import CONFIGS
-from detr_mini.data import CATEGORIES, CocoDetection, eval_transforms, make_data
-from detr_mini.detr import DETR
+from detr_mini.data import CATEGORIES, CocoDetection, collate, eval_transforms, make_data
+from detr_mini.detr import DETR, build
 from detr_mini.evaluate import evaluate
 from detr_mini.inspect import explained_variance, slot_boxes
 from detr_mini.pretrained import CHECKPOINTS, load
@@ -58,3 +59,15 @@ def test_its_queries_have_become_slots(nano, val_set):
     assert explained_variance(boxes[..., 0]) > 0.6
     assert explained_variance(boxes[..., 1]) > 0.3
     assert (boxes[..., :2].std(0) < torch.tensor(0.25)).all(), "no query wanders over the whole picture"
+
+
+def test_what_was_watched_begins_untrained_and_ends_with_the_shipped_model(nano, val_set):
+    watched = load_file(CHECKPOINTS / "nano_watched.safetensors")
+    assert watched["steps"][[0, -1]].tolist() == [0, 10_500]
+    samples, _ = collate([val_set[i] for i in watched["scenes"].tolist()])
+    torch.manual_seed(0)
+    for model, step in ((build("nano").eval(), 0), (nano, -1)):
+        with torch.no_grad():
+            outputs = model(samples)
+        torch.testing.assert_close(outputs["pred_boxes"].half(), watched["boxes"][step], rtol=0, atol=0.01)
+        torch.testing.assert_close(outputs["pred_logits"].half(), watched["logits"][step], rtol=0, atol=0.1)
