@@ -1,0 +1,217 @@
+"""Exercises of the chapter *Positional encoding*."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from detr_mini.exercises import exercise
+
+
+@exercise(
+    cases=lambda: [(3, 2, 8, 16), (3, 3, 8, 16), (5, 6, 8, 16), (7, 5, 12, 100)],
+    mistakes={
+        "The exponent of a cosine is that of its sine: 2i/d, with i = k // 2. This used k/d.": (
+            lambda p, k, d, t: (math.sin, math.cos)[k % 2](p / t ** (k / d))
+        ),
+        "Every channel here is a sine: the odd ones, 2i + 1, are cosines.": (
+            lambda p, k, d, t: math.sin(p / t ** (2 * (k // 2) / d))
+        ),
+        "Every channel here is a cosine: the even ones, 2i, are sines.": (
+            lambda p, k, d, t: math.cos(p / t ** (2 * (k // 2) / d))
+        ),
+        "Sine and cosine are swapped: even channels are sines, odd ones cosines.": (
+            lambda p, k, d, t: (math.cos, math.sin)[k % 2](p / t ** (2 * (k // 2) / d))
+        ),
+        "The sines were put before all cosines. They alternate: sine, cosine, sine, cosine.": (
+            lambda p, k, d, t: (math.sin, math.cos)[k // (d // 2)](p / t ** (2 * (k % (d // 2)) / d))
+        ),
+        "The exponent is 2i/d, with i the number of the pair; this used i/d.": (
+            lambda p, k, d, t: (math.sin, math.cos)[k % 2](p / t ** ((k // 2) / d))
+        ),
+        "The place was multiplied by the power of the temperature: divide, so that later pairs turn more slowly.": (
+            lambda p, k, d, t: (math.sin, math.cos)[k % 2](p * t ** (2 * (k // 2) / d))
+        ),
+    },
+)
+def one_number(p: float, k: int, d: int, temperature: float) -> float:
+    """Channel k of the d channels that encode place p on one axis."""
+    i = k // 2
+    angle = p / temperature ** (2 * i / d)
+    return math.sin(angle) if k % 2 == 0 else math.cos(angle)
+
+
+def _mask(*sizes: tuple[int, int]) -> Tensor:
+    """Pictures that are padded to the right; every row has a real cell."""
+    height, width = (max(side) for side in zip(*sizes, strict=True))
+    mask = torch.ones(len(sizes), height, width, dtype=torch.bool)
+    for one, (_, columns) in zip(mask, sizes, strict=True):
+        one[:, :columns] = False
+    return mask
+
+
+def _counted(real: Tensor, axis: int = 2, less: float = 0.5) -> Tensor:
+    count = real.float().cumsum(axis)
+    return (count - less) / count.select(axis, -1).unsqueeze(axis)
+
+
+@exercise(
+    cases=lambda: [(_mask((3, 4), (3, 6)),), (_mask((2, 5), (4, 3), (4, 7)),)],
+    mistakes={
+        "This is the far edge of each cell, as in DETR: take off half a cell for the center.": (
+            lambda mask: _counted(~mask, less=0)
+        ),
+        "This is the near edge of each cell: half a cell is to be taken off the count, not a whole one.": (
+            lambda mask: _counted(~mask, less=1)
+        ),
+        "These are places in y. For x, count along a row: the last axis.": lambda mask: _counted(~mask, axis=1),
+        "True means padding: count the real cells, ~mask. This counted the padding.": lambda mask: _counted(mask),
+        "This divides by the width of the frame. Divide by the number of real cells, the last count of the row.": (
+            lambda mask: ((~mask).float().cumsum(2) - 0.5) / mask.shape[2]
+        ),
+        "This counts every column of the frame, padding too: the mask has had no part in it.": (
+            lambda mask: _counted(torch.ones_like(mask))
+        ),
+        "These are counts; divide by the last one of the row, so that the right edge is 1.": (
+            lambda mask: (~mask).float().cumsum(2) - 0.5
+        ),
+    },
+)
+def centers(mask: Tensor) -> Tensor:
+    """The place of each cell's center in x as a share of its picture's width: mask (B, h, w) to (B, h, w)."""
+    count = (~mask).float().cumsum(2)  # (B, h, w)
+    return (count - 0.5) / count[:, :, -1:]
+
+
+def _waves(places: Tensor, d: int, temperature: float) -> Tensor:
+    angle = places[:, None] / temperature ** (2 * torch.arange(d // 2) / d)  # (L, d / 2)
+    return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)  # (L, d)
+
+
+def _shift_cases() -> list[tuple[Tensor, float, float]]:
+    places = torch.rand(6, generator=torch.Generator().manual_seed(1)) * 20
+    return [(_waves(places, 8, 16), 3.0, 16.0), (_waves(places, 12, 100), -1.5, 100.0)]
+
+
+def _pairs(x: Tensor) -> tuple[Tensor, Tensor]:
+    return x[:, 0::2], x[:, 1::2]
+
+
+def _shift_all_alike(code: Tensor, s: float, temperature: float) -> Tensor:
+    sine, cosine = _pairs(code)
+    both = [sine * math.cos(s) + cosine * math.sin(s), cosine * math.cos(s) - sine * math.sin(s)]
+    return torch.stack(both, dim=-1).flatten(-2)
+
+
+def _shift_in_halves(code: Tensor, s: float, temperature: float) -> Tensor:
+    return torch.cat(_pairs(shift(code, s, temperature)), dim=-1)
+
+
+@exercise(
+    cases=_shift_cases,
+    mistakes={
+        "These are the places s before the given ones: the hands were turned the wrong way.": (
+            lambda code, s, t: shift(code, -s, t)
+        ),
+        "All pairs were turned by s. Each has its own frequency, 1 / temperature ** (2 * i / d).": _shift_all_alike,
+        "The shifted sines stand before the cosines. They are to alternate, as in what you were given.": (
+            _shift_in_halves
+        ),
+        "The encoding of the step was added. A shift turns the pairs; a sum of two encodings encodes no place.": (
+            lambda code, s, t: code + _waves(torch.tensor([s]), code.shape[1], t)
+        ),
+        "The frequencies are those of 1 / temperature ** (i / d): the exponent is 2i/d.": (
+            lambda code, s, t: shift(code, s, t**0.5)
+        ),
+        "These are the encodings that you were given: nothing was shifted.": lambda code, s, t: code.clone(),
+    },
+)
+def shift(code: Tensor, s: float, temperature: float) -> Tensor:
+    """From the encodings (L, d) of unknown places to those of the places s further on, (L, d)."""
+    d = code.shape[1]
+    turn = s / temperature ** (2 * torch.arange(d // 2) / d)  # (d / 2,)
+    sine, cosine = code[:, 0::2], code[:, 1::2]  # (L, d / 2)
+    shifted_sine = sine * turn.cos() + cosine * turn.sin()
+    shifted_cosine = cosine * turn.cos() - sine * turn.sin()
+    return torch.stack([shifted_sine, shifted_cosine], dim=-1).flatten(-2)  # (L, d)
+
+
+def _tables() -> list[tuple[Tensor, Tensor, int, int]]:
+    generator = torch.Generator().manual_seed(3)
+    return [
+        (torch.rand(50, 3, generator=generator), torch.rand(50, 3, generator=generator), h, w)
+        for h, w in ((2, 4), (5, 3))
+    ]
+
+
+def _added(row_table: Tensor, column_table: Tensor, h: int, w: int) -> Tensor:
+    return (row_table[:h, None] + column_table[None, :w]).permute(2, 0, 1)
+
+
+@exercise(
+    cases=_tables,
+    mistakes={
+        "y comes first here. The learned encoding of DETR has x, the columns, in its first half.": (
+            lambda rows, columns, h, w: from_tables(rows, columns, h, w).roll(rows.shape[1], dims=0)
+        ),
+        "The two tables are swapped: a column's vector varies from left to right, a row's from top to bottom.": (
+            lambda rows, columns, h, w: from_tables(columns, rows, h, w)
+        ),
+        "The two vectors were added. They are put side by side, so that each has channels of its own.": _added,
+        "This is (d, w, h): rows come before columns.": (
+            lambda rows, columns, h, w: from_tables(rows, columns, h, w).transpose(1, 2)
+        ),
+        "The channels are last; (d, h, w) is wanted.": (
+            lambda rows, columns, h, w: from_tables(rows, columns, h, w).permute(1, 2, 0)
+        ),
+    },
+)
+def from_tables(row_table: Tensor, column_table: Tensor, h: int, w: int) -> Tensor:
+    """Addresses (d, h, w) from two learned tables (50, d / 2): the column's vector, then the row's."""
+    x = column_table[:w][None, :, :].expand(h, w, -1)  # (h, w, d / 2)
+    y = row_table[:h][:, None, :].expand(h, w, -1)  # (h, w, d / 2)
+    return torch.cat([x, y], dim=-1).permute(2, 0, 1)  # (d, h, w)
+
+
+def _rotate_cases() -> list[tuple[Tensor, Tensor, float]]:
+    generator = torch.Generator().manual_seed(4)
+    return [
+        (torch.randn(5, d, generator=generator), torch.rand(5, generator=generator) * 10, temperature)
+        for d, temperature in ((8, 16.0), (12, 100.0))
+    ]
+
+
+def _rotate_halves(x: Tensor, places: Tensor, temperature: float) -> Tensor:
+    interleaved = torch.stack(x.chunk(2, dim=1), dim=-1).flatten(-2)
+    return torch.cat(_pairs(rotate(interleaved, places, temperature)), dim=-1)
+
+
+@exercise(
+    cases=_rotate_cases,
+    mistakes={
+        "The pairs were turned clockwise: mind the signs of the two sines.": lambda x, p, t: rotate(x, -p, t),
+        "The pairs are (i, i + d/2) here, as some programs have it. Neighbours are wanted: (2i, 2i + 1).": (
+            _rotate_halves
+        ),
+        "The waves of the place were added to x: that is the old way. Turn the pairs of x instead.": (
+            lambda x, p, t: x + _waves(p, x.shape[1], t)
+        ),
+        "The waves of the place were multiplied with x. To turn a pair, its two channels must mix.": (
+            lambda x, p, t: x * _waves(p, x.shape[1], t)
+        ),
+        "All pairs were turned alike. Pair i turns at its own frequency, 1 / temperature ** (2 * i / d).": (
+            lambda x, p, t: rotate(x, p, 1.0)
+        ),
+        "The exponent is 2i/d, with i the number of the pair; this used i/d.": lambda x, p, t: rotate(x, p, t**0.5),
+        "The turned pairs are right, but all first channels stand before all second ones; they are to alternate.": (
+            lambda x, p, t: torch.cat(_pairs(rotate(x, p, t)), dim=-1)
+        ),
+    },
+)
+def rotate(x: Tensor, places: Tensor, temperature: float) -> Tensor:
+    """Turn each pair of channels of x (L, d) by the angle of its place, (L,), at the pair's frequency (RoPE)."""
+    d = x.shape[1]
+    angle = places[:, None] / temperature ** (2 * torch.arange(d // 2) / d)  # (L, d / 2)
+    a, b = x[:, 0::2], x[:, 1::2]  # (L, d / 2)
+    turned = [a * angle.cos() - b * angle.sin(), a * angle.sin() + b * angle.cos()]
+    return torch.stack(turned, dim=-1).flatten(-2)  # (L, d)
