@@ -1,0 +1,214 @@
+"""Exercises of the chapter *Decoder*."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from detr_mini.exercises import exercise
+from detr_mini.transformer import DecoderLayer, TransformerDecoder
+
+Head = Callable[[Tensor], Tensor]
+Triple = tuple[Tensor, Tensor, Tensor]
+
+
+def _random(*shape: int, seed: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def _stacks() -> list[tuple[Tensor, Head]]:
+    weight = _random(6, 4, seed=0)
+    return [(_random(3, 2, 5, 6, seed=1), lambda x: x @ weight), (_random(2, 2, 3, 6, seed=2), lambda x: x @ weight)]
+
+
+@exercise(
+    cases=_stacks,
+    mistakes={
+        "These are the boxes of the first decoder layer: hs[0] has the right shape, but the answer is the last.": (
+            lambda hs, head: head(hs[0]).sigmoid()
+        ),
+        "These are all layers' boxes, (layers, B, N, 4): only the last layer's answer counts.": (
+            lambda hs, head: head(hs).sigmoid()
+        ),
+        "The numbers leave [0, 1]: the box head ends in a linear layer, and a sigmoid has to follow.": (
+            lambda hs, head: head(hs[-1])
+        ),
+        "This takes the last picture of the batch: the layers come first, then the batch.": (
+            lambda hs, head: head(hs[:, -1]).sigmoid()
+        ),
+        "This is the mean over the layers. The earlier layers' answers are for training alone.": (
+            lambda hs, head: head(hs.mean(0)).sigmoid()
+        ),
+    },
+)
+def final_boxes(hs: Tensor, box_head: Head) -> Tensor:
+    """The model's boxes (B, N, 4), cxcywh in [0, 1], from the results of all decoder layers (layers, B, N, d)."""
+    return box_head(hs[-1]).sigmoid()
+
+
+def _tensors() -> list[tuple[Tensor, ...]]:
+    slots = [_random(2, 3, 4, seed=seed) for seed in range(3)]
+    return [(*slots, _random(2, 5, 4, seed=3), _random(2, 5, 4, seed=4))]
+
+
+def _swap(inputs: tuple[Triple, Triple], **changed: Tensor) -> tuple[Triple, Triple]:
+    """The right six tensors with some of them changed: names such as self_k, cross_q."""
+    names = ("q", "k", "v")
+    first, second = (
+        tuple(changed.get(f"{kind}_{name}", x) for name, x in zip(names, triple, strict=True))
+        for kind, triple in zip(("self", "cross"), inputs, strict=True)
+    )
+    return first, second  # type: ignore[return-value]
+
+
+@exercise(
+    cases=_tensors,
+    mistakes={
+        "In self-attention you gave the values a position, and not the queries. It goes to queries and keys.": (
+            lambda t, after, qp, m, pos: _swap(attention_inputs(t, after, qp, m, pos), self_q=t, self_v=t + qp)
+        ),
+        "Self-attention's values have a position. Positions say where to look; what is carried home is content.": (
+            lambda t, after, qp, m, pos: _swap(attention_inputs(t, after, qp, m, pos), self_v=t + qp)
+        ),
+        "In cross-attention the values have a position. Only the keys do: the values are the memory as it is.": (
+            lambda t, after, qp, m, pos: _swap(attention_inputs(t, after, qp, m, pos), cross_v=m + pos)
+        ),
+        "The keys of cross-attention have no position: a slot could not look for a place.": (
+            lambda t, after, qp, m, pos: _swap(attention_inputs(t, after, qp, m, pos), cross_k=m)
+        ),
+        "The query of cross-attention has no address: without query_pos slots of the same content ask the same.": (
+            lambda t, after, qp, m, pos: _swap(attention_inputs(t, after, qp, m, pos), cross_q=after)
+        ),
+        "Cross-attention asks with the content from before self-attention: what that found would be ignored.": (
+            lambda t, after, qp, m, pos: _swap(attention_inputs(t, after, qp, m, pos), cross_q=t + qp)
+        ),
+    },
+)
+def attention_inputs(
+    tgt: Tensor, tgt_after: Tensor, query_pos: Tensor, memory: Tensor, pos: Tensor
+) -> tuple[Triple, Triple]:
+    """Query, key and value of a decoder layer's self-attention and of its cross-attention."""
+    here = tgt + query_pos
+    return (here, here, tgt), (tgt_after + query_pos, memory + pos, memory)
+
+
+def _attend(x: Tensor) -> Tensor:
+    return (x @ x.T).softmax(-1) @ x
+
+
+def _causal(x: Tensor) -> Tensor:
+    later = torch.ones(len(x), len(x), dtype=torch.bool).triu(1)
+    return (x @ x.T).masked_fill(later, float("-inf")).softmax(-1) @ x
+
+
+def _functions() -> list[tuple[Callable[[Tensor], Tensor], Tensor]]:
+    x, weight = _random(6, 4, seed=5), _random(4, 4, seed=6)
+    return [
+        (_attend, x),
+        (_causal, x),
+        (lambda x: _attend(x + torch.arange(len(x))[:, None]), x),
+        (lambda x: x.mean(0).expand_as(x), x),  # all rows alike: permuting them changes nothing
+        (lambda x: x.sort(0).values, x),
+        (lambda x: x.flip(0), x),  # commutes with a reversal
+        (lambda x: x @ weight, x),
+    ]
+
+
+def _shuffle(x: Tensor) -> Tensor:
+    """A permutation that does not undo itself and commutes with nothing simple."""
+    return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))]
+
+
+@exercise(
+    cases=_functions,
+    mistakes={
+        "This asks whether the output stays the same. That is invariance: here the output has to move along.": (
+            lambda f, x: torch.allclose(f(_shuffle(x)), f(x), atol=1e-5)
+        ),
+        "A reversal is too special a permutation: a function that itself reverses its input passes your test.": (
+            lambda f, x: torch.allclose(f(x.flip(0)), f(x).flip(0), atol=1e-5)
+        ),
+        "Your test says True to everything, even to a function with a causal mask. Does the permutation move rows?": (
+            lambda f, x: True
+        ),
+        "Your test says False to everything. Compare with torch.allclose: exact equality fails by rounding.": (
+            lambda f, x: False
+        ),
+        "Rows are the queries: permute the first axis, not the second.": (
+            lambda f, x: torch.allclose(f(x.roll(1, 1)), f(x).roll(1, 1), atol=1e-5)
+        ),
+    },
+)
+def is_blind_to_order(f: Callable[[Tensor], Tensor], x: Tensor) -> bool:
+    """Does permuting the rows of x (N, d) permute the rows of f(x) in the same way?"""
+    generator = torch.Generator().manual_seed(0)
+    order = torch.randperm(len(x), generator=generator)
+    return torch.allclose(f(x[order]), f(x)[order], atol=1e-5)
+
+
+def _decoders() -> list[tuple[Callable[[Tensor], Tensor], Tensor]]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        layers = [DecoderLayer(8, 2, 16, 0.0, True) for _ in range(2)]
+        decoder = TransformerDecoder(layers, nn.LayerNorm(8)).requires_grad_(False)
+        memory, pos, query_pos = torch.randn(1, 6, 8), torch.randn(1, 6, 8), torch.randn(1, 4, 8)
+        for parameter in decoder.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))  # the biases, too, are not 0
+    return [(lambda some: decoder(torch.zeros_like(some), some, memory, pos), query_pos)]
+
+
+def _table(
+    decode: Callable[[Tensor], Tensor], query_pos: Tensor, *, layer: int = -1, by_zero: bool = False, order: int = 2
+) -> Tensor:
+    """:func:`missed_by` with a choice of mistakes."""
+    n = query_pos.shape[1]
+    full, table = decode(query_pos)[layer, 0], torch.zeros(n, n)
+    for gone in range(n):
+        left = [i for i in range(n) if i != gone]
+        if by_zero:
+            some = query_pos.clone()
+            some[:, gone] = 0
+            rest = decode(some)[layer, 0, left]
+        else:
+            rest = decode(query_pos[:, left])[layer, 0]
+        table[gone, left] = (rest - full[left]).norm(p=order, dim=-1)
+    return table
+
+
+def _rows_slipped(decode: Callable[[Tensor], Tensor], query_pos: Tensor) -> Tensor:
+    n = query_pos.shape[1]
+    full, table = decode(query_pos)[-1, 0], torch.zeros(n, n)
+    for gone in range(n):
+        left = [i for i in range(n) if i != gone]
+        table[gone, left] = (decode(query_pos[:, left])[-1, 0] - full[:-1]).norm(dim=-1)
+    return table
+
+
+@exercise(
+    cases=_decoders,
+    mistakes={
+        "The table is transposed: the row is the query that was removed, the column the one whose output moves.": (
+            lambda decode, query_pos: _table(decode, query_pos).T
+        ),
+        "The query was set to zero, not removed: with an address of zero it can still be read by the others.": (
+            lambda decode, query_pos: _table(decode, query_pos, by_zero=True)
+        ),
+        "This is the first layer's output, where no query can miss another: take the last.": (
+            lambda decode, query_pos: _table(decode, query_pos, layer=0)
+        ),
+        "The outputs slipped: after query j is gone, output j belongs to query j + 1.": _rows_slipped,
+        "This adds up absolute differences. The Euclidean distance is asked for.": (
+            lambda decode, query_pos: _table(decode, query_pos, order=1)
+        ),
+    },
+)
+def missed_by(decode: Callable[[Tensor], Tensor], query_pos: Tensor) -> Tensor:
+    """How far each query's final output moves when another is removed: (N, N), [removed, observed]."""
+    n = query_pos.shape[1]
+    full = decode(query_pos)[-1, 0]  # (N, d)
+    table = torch.zeros(n, n)
+    for gone in range(n):
+        left = [i for i in range(n) if i != gone]
+        rest = decode(query_pos[:, left])[-1, 0]  # (N - 1, d)
+        table[gone, left] = (rest - full[left]).norm(dim=-1)
+    return table
