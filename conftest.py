@@ -69,7 +69,7 @@ def pictures(outputs: list[Any] | None) -> list[str]:
     found = []
     for data in (output.get("data", {}) for output in outputs or []):
         found += [data["image/png"]] if "image/png" in data else []
-        found += re.findall(r"data:image/png;base64,([A-Za-z0-9+/=]+)", data.get("text/html", ""))
+        found += re.findall(r"data:image/[a-z]+;base64,([A-Za-z0-9+/=]+)", data.get("text/html", ""))
     return found
 
 

@@ -1,6 +1,6 @@
 """Figures to play with, in Jupyter and in the rendered page, without a kernel or a network.
 
-Everything a figure can show is in it: its pictures as PNG files, and a few lines of script. Where scripts do not run,
+Everything a figure can show is in it: its pictures as WebP files, and a few lines of script. Where scripts do not run,
 as in a notebook that is not trusted, the picture it starts with is there all the same.
 """
 
@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from detr_mini.notebook import CSS_DPI, png
+from detr_mini.notebook import CSS_DPI
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from PIL import Image
 
 SHARPNESS = 1.5  # pixels stored per pixel of the page: less than a still figure has, since there are many pictures
 
@@ -59,7 +60,7 @@ def slider(figures: Sequence[Figure], labels: Sequence[str], *, name: str, what:
         raise ValueError(f"{len(figures)} figures and {len(labels)} labels: one label a figure is wanted")
     alt = _checked(name, alt)
     width = round(figures[0].get_figwidth() * CSS_DPI)
-    frames = [_data_uri(png(figure, SHARPNESS)) for figure in figures]
+    frames = [_data_uri(_drawn(figure)) for figure in figures]
     for figure in figures:
         plt.close(figure)
     stored = json.dumps({"frames": frames, "labels": list(labels)})
@@ -107,8 +108,7 @@ def cell_picker(
             raise ValueError(f"map {key!r} reaches from {array.min()} to {array.max()}: bring it to [0, 1]")
     h, w = shape[:2]
     picture = image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image))
-    file = io.BytesIO()
-    picture.convert("RGB").quantize(256, dither=Image.Dither.NONE).save(file, "png", optimize=True)
+    shown = _data_uri(_webp(picture.convert("RGB")))
     sheets = {key: _data_uri(_sheet(array)) for key, array in arrays.items()}
     stored = json.dumps({"sheets": sheets, "h": h, "w": w, "row": start[0], "column": start[1]})
     aspect = f"{picture.width}/{picture.height}"
@@ -127,7 +127,7 @@ def cell_picker(
     choice = f'<label>map: <select style="font:inherit">{options}</select></label>' if len(sheets) > 1 else ""
     body = f"""<div class="panels" tabindex="0" role="group" aria-label="{escape(alt)}" style="display:flex;gap:10px;\
 touch-action:manipulation">
-<div style="{panel}"><img src="{_data_uri(file.getvalue())}" alt="{escape(alt)}" style="width:100%;height:100%;\
+<div style="{panel}"><img src="{shown}" alt="{escape(alt)}" style="width:100%;height:100%;\
 padding:0;border:0;border-radius:0;max-width:100%"><div class="marked" style="{mark}"></div></div>
 <div style="{panel}"><div class="sheet" style="{sheet}"></div><div class="marked" style="{mark}"></div></div></div>
 <script type="application/json">{stored}</script>
@@ -150,7 +150,7 @@ def _share(index: int, count: int) -> str:
 
 
 def _sheet(maps: np.ndarray) -> bytes:
-    """All maps ``(h, w, h, w)`` as the tiles of one coloured PNG."""
+    """All maps ``(h, w, h, w)`` as the tiles of one coloured picture."""
     from matplotlib import colormaps
     from PIL import Image
 
@@ -159,13 +159,26 @@ def _sheet(maps: np.ndarray) -> bytes:
     levels = np.round(tiles * 255).astype(np.uint8)
     picture = Image.fromarray(levels, mode="P")
     picture.putpalette((colormaps["cividis"](np.arange(256))[:, :3] * 255).round().astype(np.uint8).tobytes())
+    return _webp(picture.convert("RGB"))
+
+
+def _drawn(figure: Figure) -> bytes:
+    from PIL import Image
+
+    raw = io.BytesIO()
+    figure.savefig(raw, format="png", dpi=CSS_DPI * SHARPNESS, facecolor=figure.get_facecolor())
+    return _webp(Image.open(raw).convert("RGB"))
+
+
+def _webp(picture: Image.Image) -> bytes:
+    """A drawing of few colours as it is; a picture of many a little simplified, which makes it ten times smaller."""
     file = io.BytesIO()
-    picture.save(file, "png", optimize=True)
+    picture.save(file, "webp", lossless=picture.getcolors(2000) is not None, quality=85, method=4)
     return file.getvalue()
 
 
 def _data_uri(file: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(file).decode("ascii")
+    return "data:image/webp;base64," + base64.b64encode(file).decode("ascii")
 
 
 def _figure(name: str, body: str, script: str) -> str:

@@ -145,20 +145,20 @@ def show(fig: Figure, *, alt: str) -> None:
     alt = " ".join(alt.split())
     if len(alt) < 15:
         raise ValueError(f"alt={alt!r} is too short: say in a sentence what the figure shows")
-    picture = {"image/png": base64.b64encode(png(fig)).decode("ascii"), "text/plain": alt}
+    picture = {"image/png": base64.b64encode(_png(fig)).decode("ascii"), "text/plain": alt}
     # With a width of its own, twice as dense a picture takes up the same space on the page.
     about: dict[str, Any] = {"image/png": {"alt": alt, "width": round(fig.get_figwidth() * CSS_DPI)}}
     plt.close(fig)
     display(picture, metadata=about, raw=True)  # type: ignore[no-untyped-call]
 
 
-def png(fig: Figure, sharpness: float = SHARPNESS) -> bytes:
+def _png(fig: Figure) -> bytes:
     """The figure as a PNG of 256 colours, a quarter of the size, where that loses nothing to the eye."""
     import numpy as np
     from PIL import Image
 
     raw = io.BytesIO()
-    fig.savefig(raw, format="png", dpi=CSS_DPI * sharpness, facecolor=fig.get_facecolor())
+    fig.savefig(raw, format="png", dpi=CSS_DPI * SHARPNESS, facecolor=fig.get_facecolor())
     full = Image.open(raw).convert("RGB")
     small = full.quantize(256, dither=Image.Dither.NONE)
     loss = np.abs(np.asarray(small.convert("RGB"), dtype=int) - np.asarray(full, dtype=int)).mean()

@@ -9,6 +9,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from bs4 import BeautifulSoup
+from matplotlib import colormaps
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -68,11 +69,13 @@ def test_a_slider_holds_all_frames_and_shows_the_first_one_chosen():
 def test_a_picker_has_the_map_of_each_cell_as_a_tile():
     maps = random_maps()
     sheet = stored(make_picker({"a": maps}))["sheets"]["a"]
-    tiles = np.asarray(Image.open(io.BytesIO(base64.b64decode(sheet.partition(",")[2]))))
-    assert tiles.shape == (3 * 3, 4 * 4)
+    tiles = np.asarray(Image.open(io.BytesIO(base64.b64decode(sheet.partition(",")[2]))))  # (h * h, w * w, 3)
+    ramp = (colormaps["cividis"](np.arange(256))[:, :3] * 255).round()
+    assert tiles.shape == (3 * 3, 4 * 4, 3)
     for row, column in [(0, 0), (2, 1), (1, 3)]:
         tile = tiles[row * 3 : row * 3 + 3, column * 4 : column * 4 + 4]
-        np.testing.assert_array_equal(tile, np.round(maps[row, column].astype(np.float32) * 255))
+        levels = np.round(maps[row, column].astype(np.float32) * 255).astype(int)
+        np.testing.assert_array_equal(tile, ramp[levels])
 
 
 def test_of_several_maps_the_reader_chooses_one():
