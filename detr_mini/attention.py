@@ -1,4 +1,7 @@
-"""Multi-head attention, batch first, through PyTorch's fused kernel."""
+"""Multi-head attention, batch first, through PyTorch's fused kernel.
+
+Chapter: *Encoder*, ``book/08_encoder``.
+"""
 
 import torch
 import torch.nn.functional as F

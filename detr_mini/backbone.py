@@ -1,4 +1,7 @@
-"""Backbones: from a padded batch of pictures to a feature map and its mask."""
+"""Backbones: from a padded batch of pictures to a feature map and its mask.
+
+Chapter: *Backbone*, ``book/06_backbone``.
+"""
 
 import itertools
 

@@ -2,6 +2,8 @@
 
 Inside the model and the loss a box is ``cxcywh``, center and size as a share of the picture, in [0, 1]. Outside it is
 ``xyxy``, left, top, right and bottom in pixels. Every function works on any leading dimensions.
+
+Chapters: *Data preparation*, ``book/04_data``, and *Loss*, ``book/12_loss``.
 """
 
 import torch

@@ -1,4 +1,7 @@
-"""What a model is made of: one frozen dataclass, and a table of names."""
+"""What a model is made of: one frozen dataclass, and a table of names.
+
+Chapter: *DETR in one page*, ``book/13_one_page``.
+"""
 
 import math
 from dataclasses import dataclass, fields, replace

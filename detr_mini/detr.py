@@ -1,4 +1,7 @@
-"""DETR: backbone, projection, transformer, two heads."""
+"""DETR: backbone, projection, transformer, two heads.
+
+Chapter: *Object queries and heads*, ``book/10_detr``.
+"""
 
 import copy
 import itertools
@@ -47,7 +50,7 @@ class DETR(nn.Module):
         """Detect objects.
 
         Args:
-            samples: a :class:`NestedTensor`, or a list of normalised ``(3, H, W)`` images.
+            samples: a :class:`.NestedTensor`, or a list of normalised ``(3, H, W)`` images.
 
         Returns:
             ``pred_logits`` ``(B, N, K + 1)``, ``pred_boxes`` ``(B, N, 4)`` as cxcywh in [0, 1], and with ``aux_loss``
@@ -134,8 +137,8 @@ def build(name_or_config: str | DETRConfig, **overrides: object) -> DETR:
 
     Args:
         name_or_config: ``nano`` or ``mini`` (for the embedded data), ``detr_resnet50``, ``detr_resnet50_dc5``,
-            ``detr_resnet101``, ``detr_resnet101_dc5`` (published), or a :class:`DETRConfig`.
-        overrides: fields of :class:`DETRConfig` to change.
+            ``detr_resnet101``, ``detr_resnet101_dc5`` (published), or a :class:`.DETRConfig`.
+        overrides: fields of :class:`.DETRConfig` to change.
 
     Raises:
         ValueError: a name, a field or a combination that does not exist; the message says what would work.

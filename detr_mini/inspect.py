@@ -1,6 +1,8 @@
 """Looking inside a trained model: its attention, and the slot each query owns.
 
 Nothing here changes the model or its forward pass: what is wanted is recomputed from the inputs that hooks saw.
+
+Chapter: *Object queries and heads*, ``book/10_detr``.
 """
 
 from collections.abc import Callable, Sequence

@@ -1,4 +1,7 @@
-"""The loss of a set: match first, then compare what was matched."""
+"""The loss of a set: match first, then compare what was matched.
+
+Chapter: *Loss*, ``book/12_loss``.
+"""
 
 from typing import Any
 

@@ -1,4 +1,7 @@
-"""Matching: which query answers for which object, at the least total cost."""
+"""Matching: which query answers for which object, at the least total cost.
+
+Chapter: *Matching*, ``book/11_matcher``.
+"""
 
 import warnings
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""NestedTensor: pictures of different sizes in one batch, with a mask that says which pixels are padding."""
+"""NestedTensor: pictures of different sizes in one batch, with a mask that says which pixels are padding.
+
+Chapter: *NestedTensor*, ``book/05_nested_tensor``.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""Positional encodings of a feature map's cells: fixed sines, or a learned table."""
+"""Positional encodings of a feature map's cells: fixed sines, or a learned table.
+
+Chapter: *Positional encoding*, ``book/07_position_encoding``.
+"""
 
 import math
 

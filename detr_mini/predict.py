@@ -1,4 +1,7 @@
-"""Prediction: a picture in, boxes out."""
+"""Prediction: a picture in, boxes out.
+
+Chapter: *A tour*, ``book/01_tour``.
+"""
 
 import json
 import os

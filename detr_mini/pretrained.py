@@ -36,7 +36,7 @@ def load(path_or_name: str | os.PathLike[str], *, device: torch.device | str = "
             Face's DETR; a ``.pth`` file, published or written by training. ``.pth`` files are pickles, of which only
             tensors and plain values are read: nothing in a file is ever run.
         device: where the model goes.
-        overrides: fields of :class:`DETRConfig` that the file does not tell. A file without a config shows all sizes
+        overrides: fields of :class:`.DETRConfig` that the file does not tell. A file without a config shows all sizes
             in the shapes of its tensors, but neither ``nheads`` (8 if not given) nor ``dilation`` (False).
 
     Raises:

@@ -1,4 +1,7 @@
-"""The transformer of DETR: an encoder over the cells of a feature map, a decoder over object queries."""
+"""The transformer of DETR: an encoder over the cells of a feature map, a decoder over object queries.
+
+Chapters: *Encoder*, ``book/08_encoder``, and *Decoder*, ``book/09_decoder``.
+"""
 
 from collections.abc import Callable
 

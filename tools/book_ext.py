@@ -1,9 +1,11 @@
-"""The book's own Sphinx extension: text alternatives of figures, links to cells, MathJax without a network."""
+"""The book's own Sphinx extension: text alternatives of figures, links to cells and
+from docstrings to chapters, MathJax without a network."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -59,6 +61,11 @@ def link_cells(app: Sphinx, doctree: nodes.document) -> None:
             slugs[name] = (cell.line or 0, name, metadata["cell_id"])
 
 
+def link_chapters(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Turn ``book/NN_topic`` in a docstring into a link to the chapter."""
+    lines[:] = [re.sub(r"``(book/\w+)``", r":doc:`/\1`", line) for line in lines]
+
+
 def picture_metadata(cell: dict[str, Any]) -> list[dict[str, Any]]:
     """What is stored beside each picture that a cell put out."""
     return [output.get("metadata", {}).get("image/png", {}) for output in cell.get("outputs", [])]
@@ -85,5 +92,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.config.mathjax_path = "mathjax/tex-chtml.js"  # type: ignore[attr-defined]
     app.connect("source-read", pass_on_alt_texts)
     app.connect("doctree-read", link_cells)
+    app.connect("autodoc-process-docstring", link_chapters)
     app.connect("build-finished", copy_mathjax)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

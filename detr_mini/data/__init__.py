@@ -1,4 +1,7 @@
-"""Pictures and objects: Tiny Town, the COCO reader, the transforms and the checker of annotation files."""
+"""Pictures and objects: Tiny Town, the COCO reader, the transforms and the checker of annotation files.
+
+Chapter: *Data preparation*, ``book/04_data``.
+"""
 
 from detr_mini.data.batches import SeededPictures, SimilarShapes
 from detr_mini.data.check import DataError, Fault, check_data, require_sound

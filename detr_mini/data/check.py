@@ -1,6 +1,6 @@
 """Find every fault of a COCO folder in one pass, each with file, id and value, before training meets it.
 
-Book: the chapter on data preparation.
+Chapter: *Data preparation*, ``book/04_data``.
 """
 
 import json

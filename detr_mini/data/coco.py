@@ -1,6 +1,6 @@
 """Read pictures and their objects from a folder in COCO format, real COCO or Tiny Town alike.
 
-Book: the chapter on data preparation.
+Chapter: *Data preparation*, ``book/04_data``.
 """
 
 import contextlib

@@ -1,6 +1,6 @@
 """The image door: every common picture file as RGB, and a plain error for what is damaged, too large or no picture.
 
-Book: the chapter on data preparation.
+Chapter: *Data preparation*, ``book/04_data``.
 """
 
 import os

@@ -14,6 +14,8 @@ What makes it learnable in minutes by a detection transformer trained from scrat
 * Only what can be seen is annotated, and all of it: boxes fit the visible pixels, nothing is placed that would show
   too little of itself, and the background holds no look-alikes.
 * Contrast. A thin dark outline parts every object from what is behind it, and backgrounds are paler than objects.
+
+Chapter: *Data preparation*, ``book/04_data``.
 """
 
 from __future__ import annotations

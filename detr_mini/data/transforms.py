@@ -3,7 +3,7 @@
 Everything is built on ``torchvision.transforms.v2``, which moves boxes and masks along with the picture, and
 draws from torch's generator alone: ``torch.manual_seed`` fixes the result.
 
-Book: the chapter on data preparation.
+Chapter: *Data preparation*, ``book/04_data``.
 """
 
 from collections.abc import Sequence
