@@ -61,37 +61,37 @@ def real_sizes(mask: Tensor) -> Tensor:
     return torch.stack([heights, widths], dim=1)
 
 
-def _scores() -> list[tuple[Tensor, Tensor]]:
+def _frames() -> list[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(0)
-    padding = torch.tensor([[False, False, False, False, True], [False, True, True, True, True]])
-    return [(torch.randn(2, 3, 5, generator=generator), padding)]
-
-
-def _zero_the_weights(scores: Tensor, padding: Tensor) -> Tensor:
-    return scores.softmax(-1) * ~padding[:, None]
+    batches = []
+    for (mask,) in _masks():
+        frames = torch.rand(len(mask), 3, *mask.shape[1:], generator=generator)
+        batches.append((frames * ~mask[:, None], mask))
+    return batches
 
 
 @exercise(
-    cases=_scores,
+    cases=_frames,
     mistakes={
-        "The weights of padding were set to 0 after the softmax, so the others no longer sum to 1. Hide the scores "
-        "before it.": _zero_the_weights,
-        "The padded scores were set to 0 before the softmax, but e to the power of 0 is 1: padding is still read.": (
-            lambda scores, padding: scores.masked_fill(padding[:, None], 0.0).softmax(-1)
+        "These are still whole frames: cut the padding off.": lambda frames, mask: list(frames),
+        "The pixels were picked with the mask, which leaves a list of them without rows: cut with slices instead.": (
+            lambda frames, mask: [frame[:, ~hidden] for frame, hidden in zip(frames, mask, strict=True)]
         ),
-        "The mask is used the wrong way round: the weights are all on padding. True means padding.": (
-            lambda scores, padding: scores.masked_fill(~padding[:, None], float("-inf")).softmax(-1)
+        "All pictures are cut to the size of the smallest: each has a size of its own.": (
+            lambda frames, mask: list(frames[:, :, : real_sizes(mask)[:, 0].min(), : real_sizes(mask)[:, 1].min()])
         ),
-        "Nothing was hidden: this is the softmax over all keys.": lambda scores, padding: scores.softmax(-1),
-        "The softmax goes over the readers. Each reader shares out a weight of 1 among the keys, the last dimension.": (
-            lambda scores, padding: scores.masked_fill(padding[:, None], float("-inf")).softmax(1)
+        "The colours come last here, as Matplotlib likes them; the images came as (C, H, W).": (
+            lambda frames, mask: [image.permute(1, 2, 0) for image in unpad(frames, mask)]
         ),
     },
 )
-def masked_softmax(scores: Tensor, padding: Tensor) -> Tensor:
-    """Scores (B, Lq, Lk), padding (B, Lk) to weights (B, Lq, Lk)."""
-    hidden = padding[:, None, :]  # (B, 1, Lk): the same keys for every reader
-    return scores.masked_fill(hidden, float("-inf")).softmax(dim=-1)
+def unpad(frames: Tensor, mask: Tensor) -> list[Tensor]:
+    """Frames (B, C, H, W), mask (B, H, W) to a list of (C, H_i, W_i)."""
+    images = []
+    for frame, hidden in zip(frames, mask, strict=True):
+        height, width = (~hidden[:, 0]).sum(), (~hidden[0]).sum()
+        images.append(frame[:, :height, :width])
+    return images
 
 
 def _pictures() -> list[tuple[list[Tensor], int]]:
