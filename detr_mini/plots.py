@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from torch import Tensor
 
 from detr_mini.notebook import CARD, COLOURS, INK, QUIET
@@ -27,9 +28,9 @@ def draw_boxes(ax: "Axes", image: Any, boxes: Tensor, texts: Sequence[str], *, c
     """
     from matplotlib.patches import Rectangle
 
-    ax.imshow(image, interpolation="bilinear")
+    height, width = np.asarray(image).shape[:2]
+    ax.imshow(image, interpolation="bilinear", extent=(0, width, height, 0))  # edges of pixels, not their centers
     ax.set_axis_off()
-    width, height = ax.get_xlim()[1], ax.get_ylim()[0]
     palette = list(colours) or [list(COLOURS.values())[i % len(COLOURS)] for i in range(len(texts))]
     for (left, top, right, bottom), text, colour in zip(boxes.tolist(), texts, palette, strict=True):
         for edge, line in ((CARD, 3.2), (colour, 1.8)):  # a light rim keeps the box visible on any ground

@@ -171,3 +171,62 @@ def test_detr_in_one_page_is_one_page_and_borrows_nothing() -> None:
     numbered = re.findall(r"# \[(\d+)\]", "".join(page))
     assert sorted(map(int, numbered)) == list(range(1, 11))
     assert re.findall(r"^\| \[(\d+)\] \|", chapter.prose, flags=re.M) == [str(n) for n in range(1, 11)]
+
+
+# --- the pages that gather what the chapters show
+
+LATER = {4, 7, 10, 13, 16}  # answered in part: they need the chapters on training, evaluation and attention maps
+CORRECTIONS = 13  # wrong statements that are put right
+
+
+def linked_cells(text: str) -> list[tuple[str, str]]:
+    """Notebook and cell of every link in a page."""
+    return re.findall(r"\]\((\w+)\.ipynb#cell-([A-Za-z0-9_-]+)\)", text)
+
+
+def cell_ids(stem: str) -> set[str]:
+    return {cell.id for cell in nbformat.read(BOOK / f"{stem}.ipynb", as_version=4).cells}
+
+
+def faq_entries() -> dict[int, str]:
+    text = (BOOK / "faq.md").read_text("utf-8")
+    parts = re.split(r"^## (\d+)\. ", text, flags=re.M)
+    return {int(number): body for number, body in zip(parts[1::2], parts[2::2], strict=True)}
+
+
+def test_every_question_is_answered_and_linked_to_a_cell() -> None:
+    entries = faq_entries()
+    assert sorted(entries) == list(range(1, 26))
+    for number, entry in entries.items():
+        assert len(entry.split()) > 40, number
+        assert linked_cells(entry), number
+        assert ("wait" in entry) == (number in LATER), number
+
+
+def test_a_chapter_that_claims_a_question_is_linked_from_its_answer() -> None:
+    entries = faq_entries()
+    for path in CHAPTERS:
+        if path.stem == "01_tour":
+            continue
+        answers = re.search(r"\*\*Answers\*\*(.*?)\n\n", Chapter(path).prose, flags=re.S)
+        assert answers
+        for number in map(int, re.findall(r"\((\d+)\)", answers[1])):
+            assert path.stem in {stem for stem, _ in linked_cells(entries[number])}, (path.stem, number)
+
+
+def test_every_correction_is_proven_and_linked_to_a_cell() -> None:
+    cells = nbformat.read(BOOK / "corrections.ipynb", as_version=4).cells
+    said = [i for i, cell in enumerate(cells) if "**You may read**" in cell.source]
+    assert len(said) == CORRECTIONS
+    for i in said:
+        assert "**True is**" in cells[i].source
+        assert linked_cells(cells[i].source)
+        assert "assert" in cells[i + 1].source
+
+
+def test_linked_cells_exist() -> None:
+    pages = [(BOOK / "faq.md").read_text("utf-8"), *(c.source for c in Chapter(BOOK / "01_tour.ipynb").cells)]
+    pages += [c.source for c in nbformat.read(BOOK / "corrections.ipynb", as_version=4).cells]
+    links = {link for page in pages for link in linked_cells(page)}
+    known = {stem: cell_ids(stem) for stem, _ in links}
+    assert [(stem, cell) for stem, cell in sorted(links) if cell not in known[stem]] == []
