@@ -160,7 +160,7 @@ def _check_shapes(batch: int, queries: int, targets: Targets) -> None:
         if len(labels) > queries:
             warnings.warn(
                 f"image {image} of the batch has {len(labels)} objects, but the model has {queries} queries: "
-                f"{len(labels) - queries} objects stay unmatched. Raise num_queries",
+                f"{len(labels) - queries} of them will stay unmatched. Raise num_queries",
                 stacklevel=2,
             )
 
@@ -195,7 +195,7 @@ def _check_objects(labels: np.ndarray, boxes: np.ndarray, targets: Targets, num_
         outside.any(-1),
         "box",
         "the loss expects cxcywh in [0, 1], and this one would reach out of the picture or have a negative size. "
-        "It looks like xyxy: convert it with box_xyxy_to_cxcywh, or clip it to the picture",
+        "It looks like xyxy (convert it with box_xyxy_to_cxcywh), or like COCO's xywh; or clip it to the picture",
     )
 
 

@@ -50,7 +50,7 @@ def pass_on_alt_texts(app: Sphinx, docname: str, source: list[str]) -> None:
 
 
 def link_cells(app: Sphinx, doctree: nodes.document) -> None:
-    """Make every code cell a place that pages can link to: ``[words](05_topic.ipynb#cell-LABEL)``."""
+    """Make code cells and terms places to link to: ``(05_topic.ipynb#cell-LABEL)``, ``(glossary.md#term-Slot)``."""
     assert app.env is not None
     slugs = app.env.metadata[app.env.docname].setdefault("myst_slugs", {})
     for cell in doctree.findall(nodes.container):
@@ -59,6 +59,8 @@ def link_cells(app: Sphinx, doctree: nodes.document) -> None:
             name = f"cell-{metadata['cell_id']}"
             cell["ids"].append(name)
             slugs[name] = (cell.line or 0, name, metadata["cell_id"])
+    for term in doctree.findall(nodes.term):
+        slugs |= {name: (term.line or 0, name, term.astext()) for name in term["ids"]}
 
 
 def link_chapters(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
