@@ -202,7 +202,7 @@ NAN, INF = float("nan"), float("inf")
         ([0.5, 0.5, INF, 0.2], r"\[0.5, 0.5, inf, 0.2\].*must be finite"),
         ([320.0, 240.0, 64.0, 48.5], r"\[320.0, 240.0, 64.0, 48.5\].*pixels: divide by the width and height"),
         ([0.5, 0.5, 3e38, 3e38], "pixels"),
-        ([0.6, 0.7, 0.9, 0.95], r"\[0.6, 0.7, 0.9, 0.95\].*like xyxy: convert it with box_xyxy_to_cxcywh"),
+        ([0.6, 0.7, 0.9, 0.95], r"\[0.6, 0.7, 0.9, 0.95\].*like xyxy .convert it with box_xyxy_to_cxcywh"),
         ([0.02, 0.5, 0.1, 0.1], "reach out of the picture"),
         ([0.5, 0.98, 0.1, 0.1], "reach out of the picture"),
         ([-0.5, 0.5, 0.1, 0.1], "reach out of the picture"),
