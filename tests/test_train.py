@@ -187,6 +187,21 @@ def test_same_seed_same_weights_and_another_seed_others(town, tmp_path):
     assert not torch.equal(once["a"], once["c"])
 
 
+def test_a_run_that_is_watched_trains_to_the_same_weights(town, tmp_path):
+    seen = []
+
+    def watch(step, model):
+        model.eval()(a_batch()[0])
+        seen.append(step)
+
+    alone = train(CONFIG, RECIPE, town, tmp_path / "alone", progress=False)
+    watched = train(CONFIG, RECIPE, town, tmp_path / "watched", progress=False, watch=watch)
+    assert seen == list(range(len(seen)))
+    assert len(seen) > 3
+    for name, value in alone.state_dict().items():
+        assert watched.state_dict()[name].equal(value), name
+
+
 def test_a_finished_run_is_not_overwritten(town, tmp_path):
     run_in(tmp_path).save()
     with pytest.raises(FileExistsError, match="--resume"):
