@@ -46,13 +46,13 @@ def attention_maps(model: DETR, samples: NestedTensor | Sequence[Tensor]) -> dic
 
 
 @torch.no_grad()
-def slot_boxes(model: DETR, dataset: CocoDetection, *, batch_size: int = 16) -> Tensor:
+def slot_boxes(model: DETR, dataset: CocoDetection | Sequence[Any], *, batch_size: int = 16) -> Tensor:
     """Every query's box on every image of a data set, object or not: ``(images, N, 4)`` as cxcywh in [0, 1].
 
-    This is what figure 7 of the DETR paper shows.
+    This is what figure 7 of the DETR paper shows. A list of ``(image, target)`` pairs will do for a data set.
     """
     device = next(model.parameters()).device
-    batches = DataLoader(dataset, batch_size=batch_size, collate_fn=collate)
+    batches: DataLoader[Any] = DataLoader(dataset, batch_size=batch_size, collate_fn=collate)  # type: ignore[arg-type]
     return torch.cat([model(samples.to(device))["pred_boxes"].cpu() for samples, _ in batches])
 
 

@@ -74,6 +74,7 @@ def test_slot_boxes_are_the_predictions_picture_by_picture(town):
     boxes = slot_boxes(nano, dataset, batch_size=5)
     assert boxes.shape == (len(dataset), 25, 4)
     torch.testing.assert_close(boxes[7], nano([dataset[7][0]])["pred_boxes"][0], rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(slot_boxes(nano, [dataset[7]])[0], boxes[7], rtol=1e-3, atol=1e-4)
 
 
 def test_queries_that_never_move_explain_everything():
