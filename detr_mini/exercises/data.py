@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from detr_mini.boxes import box_cxcywh_to_xyxy
 from detr_mini.exercises import exercise
 
 
@@ -25,6 +26,9 @@ def _boxes() -> list[tuple[Tensor, int, int]]:
             lambda b, h, w: to_xywh(b, 1, 1)
         ),
         "x was scaled by the height and y by the width: they are swapped.": lambda b, h, w: to_xywh(b, w, h),
+        "The corner lies half a size before the center, and this is half a size after it: subtract.": (
+            lambda b, h, w: torch.cat([b[:, :2] + b[:, 2:] / 2, b[:, 2:]], dim=1) * torch.tensor([w, h, w, h])
+        ),
         "The whole size was taken off the center: the corner is only half a size away.": (
             lambda b, h, w: torch.cat([b[:, :2] - b[:, 2:], b[:, 2:]], dim=1) * torch.tensor([w, h, w, h])
         ),
@@ -87,6 +91,9 @@ def _labels() -> list[tuple[Tensor, list[int]]]:
         ),
         "The ids were taken in the order of the list: sort them first.": (
             lambda labels, ids: (torch.tensor([ids.index(i) for i in labels.tolist()]), len(ids))
+        ),
+        "searchsorted finds places in a list that is sorted; this one need not be. Sort the ids first.": (
+            lambda labels, ids: (torch.searchsorted(torch.tensor(ids), labels), len(ids))
         ),
     },
 )
@@ -272,6 +279,9 @@ def _with_empty_boxes(instances: Content) -> Targets:
             _in_other_boxes(lambda boxes, scale: boxes * scale)
         ),
         "The boxes begin with the top left corner: the loss expects the center.": _in_other_boxes(_corner),
+        "The boxes are two corners: the loss expects the center, the width and the height.": (
+            _in_other_boxes(lambda boxes, scale: box_cxcywh_to_xyxy(boxes))
+        ),
         "A box that reaches out of its picture was not cut: clamp the corners before you convert.": _unclamped,
         "A box without width is among the targets: leave it out, and its label with it.": _with_empty_boxes,
     },
