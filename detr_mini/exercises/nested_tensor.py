@@ -77,6 +77,12 @@ def _frames() -> list[tuple[Tensor, Tensor]]:
         "The pixels were picked with the mask, which leaves a list of them without rows: cut with slices instead.": (
             lambda frames, mask: [frame[:, ~hidden] for frame, hidden in zip(frames, mask, strict=True)]
         ),
+        "Height and width are swapped: the first column says the height, and the first row the width.": (
+            lambda frames, mask: [f[:, :w, :h] for f, (h, w) in zip(frames, real_sizes(mask), strict=True)]
+        ),
+        "This keeps as much as there is padding. True means padding, so count the False ones.": (
+            lambda frames, mask: [f[:, :h, :w] for f, (h, w) in zip(frames, real_sizes(~mask), strict=True)]
+        ),
         "All pictures are cut to the size of the smallest: each has a size of its own.": (
             lambda frames, mask: list(frames[:, :, : real_sizes(mask)[:, 0].min(), : real_sizes(mask)[:, 1].min()])
         ),
@@ -95,11 +101,14 @@ def unpad(frames: Tensor, mask: Tensor) -> list[Tensor]:
 
 
 def _pictures() -> list[tuple[list[Tensor], int]]:
+    """Random pictures, of which each first one has a black corner."""
     generator = torch.Generator().manual_seed(1)
-    return [
-        ([torch.rand(3, h, w, generator=generator) for h, w in sizes], multiple)
-        for sizes, multiple in (([(5, 7), (8, 3)], 4), ([(32, 32)], 32), ([(10, 33), (31, 2)], 32))
-    ]
+    found = []
+    for sizes, multiple in (([(5, 7), (8, 3)], 4), ([(32, 32)], 32), ([(10, 33), (31, 2)], 32)):
+        images = [torch.rand(3, h, w, generator=generator) for h, w in sizes]
+        images[0][:, -2:, -2:] = 0
+        found.append((images, multiple))
+    return found
 
 
 def _build(images: list[Tensor], height: int, width: int) -> tuple[Tensor, Tensor]:
@@ -142,6 +151,15 @@ def _inverted(images: list[Tensor], multiple: int) -> Any:
         "The frame is right, but the mask knows only the frame of the largest picture: each picture has a size of its "
         "own.": _mask_from_frame,
         "The mask is the wrong way round: True means padding.": _inverted,
+        "Black pixels count as padding here: make the mask from the sizes, which know better than the values.": (
+            lambda images, multiple: (
+                (frames := pad_to_multiple(images, multiple)[0]),
+                (frames == 0).all(1),
+            )
+        ),
+        "The 32 is written into this function: take the multiple that it is given.": (
+            lambda images, multiple: pad_to_multiple(images, 32)
+        ),
     },
 )
 def pad_to_multiple(images: list[Tensor], multiple: int) -> tuple[Tensor, Tensor]:
