@@ -137,6 +137,12 @@ def _moved(
                 var.lerp(x.var((2, 3)).mean(0), momentum),
             )
         ),
+        "The old value was kept whole: what the new one gains, momentum, the old one loses.": (
+            lambda x, mean, var, momentum: (
+                mean + momentum * x.mean((0, 2, 3)),
+                var + momentum * x.var((0, 2, 3)),
+            )
+        ),
         "The standard deviation was kept: the variance is its square.": (
             lambda x, mean, var, momentum: (
                 mean.lerp(x.mean((0, 2, 3)), momentum),
