@@ -61,6 +61,9 @@ def _counted(real: Tensor, axis: int = 2, less: float = 0.5) -> Tensor:
         "This is the far edge of each cell, as in DETR: take off half a cell for the center.": (
             lambda mask: _counted(~mask, less=0)
         ),
+        "The real cells are right. A padded cell takes the place of the last real cell of its row.": (
+            lambda mask: _counted(~mask) * ~mask
+        ),
         "This is the near edge of each cell: half a cell is to be taken off the count, not a whole one.": (
             lambda mask: _counted(~mask, less=1)
         ),
@@ -167,7 +170,7 @@ def _added(row_table: Tensor, column_table: Tensor, h: int, w: int) -> Tensor:
     },
 )
 def from_tables(row_table: Tensor, column_table: Tensor, h: int, w: int) -> Tensor:
-    """Addresses (d, h, w) from two learned tables (50, d / 2): the column's vector, then the row's."""
+    """The encoding (d, h, w) from two learned tables (50, d / 2): the column's vector, then the row's."""
     x = column_table[:w][None, :, :].expand(h, w, -1)  # (h, w, d / 2)
     y = row_table[:h][:, None, :].expand(h, w, -1)  # (h, w, d / 2)
     return torch.cat([x, y], dim=-1).permute(2, 0, 1)  # (d, h, w)
