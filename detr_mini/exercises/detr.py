@@ -17,6 +17,8 @@ Layers = list[tuple[Tensor, Tensor]]
         "This counts the classes. An id is an index into the outputs, so the highest id decides, holes and all.": (
             lambda ids: len(set(ids)) + 1
         ),
+        "This counts the classes and adds a background and no-object. DETR has no background class, and an id is an "
+        "index: the highest id decides, holes and all.": lambda ids: len(set(ids)) + 2,
         "One too few: there are highest id + 1 indices for the ids, and no-object needs one more.": (
             lambda ids: max(ids) + 1
         ),
@@ -128,6 +130,8 @@ def _values() -> list[tuple[Tensor]]:
         "This is a variance, not a share: divide by the variance of all values.": lambda values: values.mean(0).var(
             correction=0
         ),
+        "Nearly: `var` divides by one less than the number of values unless you say correction=0, and the two "
+        "variances have different numbers of values.": lambda values: 1 - values.var(0).mean() / values.var(),
         "These are standard deviations. Shares of a spread add up to 1 for variances only.": lambda values: (
             values.mean(0).std(correction=0) / values.std(correction=0)
         ),
@@ -185,7 +189,8 @@ def _turned_round(boxes: Tensor, scores: Tensor, most: float) -> Tensor:
         "The right boxes, in the order of their index; give them from the best score down.": (
             lambda boxes, scores, most: suppress(boxes, scores, most).sort().values
         ),
-        "Nothing was dropped.": lambda boxes, scores, most: scores.argsort(descending=True),
+        "Nothing was dropped: compare each box with those that are kept already, and leave it out if one overlaps it "
+        "by more than `most`.": lambda boxes, scores, most: scores.argsort(descending=True),
     },
 )
 def suppress(boxes: Tensor, scores: Tensor, most: float) -> Tensor:
