@@ -47,10 +47,10 @@ def _scores() -> list[tuple[Tensor, Tensor]]:
     },
 )
 def masked_softmax(scores: Tensor, hidden: Tensor) -> Tensor:
-    """Shares (B, Lq, Lk) of scores (B, Lq, Lk) where keys, hidden (B, Lk) bool, may be hidden."""
+    """Attention weights (B, Lq, Lk) of scores (B, Lq, Lk) where keys, hidden (B, Lk) bool, may be hidden."""
     hidden = hidden[:, None, :]  # (B, 1, Lk)
-    shares = scores.masked_fill(hidden, float("-inf")).softmax(-1)
-    return shares.masked_fill(hidden, 0.0)  # a row that is all hidden was NaN
+    weights = scores.masked_fill(hidden, float("-inf")).softmax(-1)
+    return weights.masked_fill(hidden, 0.0)  # a row that is all hidden was NaN
 
 
 @exercise(
@@ -116,7 +116,7 @@ def _one_norm_twice(layer: EncoderLayer, x: Tensor, pos: Tensor) -> Tensor:
     return layer.norm1(x + layer.feed_forward(x))
 
 
-def _old_shortcut(layer: EncoderLayer, x: Tensor, pos: Tensor) -> Tensor:
+def _old_residual(layer: EncoderLayer, x: Tensor, pos: Tensor) -> Tensor:
     read = layer.norm1(x + layer.self_attn(x + pos, x + pos, x))
     return layer.norm2(x + layer.feed_forward(read))
 
@@ -126,14 +126,14 @@ def _old_shortcut(layer: EncoderLayer, x: Tensor, pos: Tensor) -> Tensor:
     mistakes={
         "This is the pre-norm form, x + f(norm(x)): the published layer normalises the sum, norm(x + f(x)).": _pre_norm,
         "The values got a position, too: it is for queries and keys alone.": _positions_on_values,
-        "The positions were added to x itself, so values and shortcut have them: add them for query and key alone.": (
+        "The positions were added to x itself, so values and residual sum have them: add them for query and key.": (
             _positions_added_for_good
         ),
-        "The shortcut is missing: each block's result is to be added to what went into it.": _no_residual,
+        "The residual connection is missing: each block's result is to be added to what went into it.": _no_residual,
         "The norm is on the block's result alone: the sum is to be normalised.": _norm_on_block_only,
         "norm1 was used twice: the second block has a norm of its own, norm2.": _one_norm_twice,
-        "The second shortcut starts from the layer's input: it should start from what the first block left.": (
-            _old_shortcut
+        "The second residual connection starts from the layer's input, not from what the first block left.": (
+            _old_residual
         ),
         "No position reached the queries and keys.": lambda layer, x, pos: post_norm(layer, x, torch.zeros_like(pos)),
     },
@@ -190,6 +190,9 @@ def _is_invariant(function: TokenFunction, x: Tensor) -> bool:
         "This says True to every function: compare f of the shuffled tokens with the shuffled f of the tokens.": (
             lambda f, x: True
         ),
+        "This says False to every function: compare with torch.allclose, since exact equality fails by rounding.": (
+            lambda f, x: False
+        ),
     },
 )
 def is_equivariant(function: TokenFunction, x: Tensor) -> bool:
@@ -243,6 +246,12 @@ def _zeroed(name: str) -> Callable[..., Tensor]:
     return lambda state, *rest: packed_attention({**state, name: torch.zeros_like(state[name])}, *rest)
 
 
+def _untransposed(state: State, *rest: Any) -> Tensor:
+    weights = [weight.T for weight in state["in_proj_weight"].chunk(3)]
+    turned = {"in_proj_weight": torch.cat(weights), "out_proj.weight": state["out_proj.weight"].T}
+    return packed_attention({**state, **turned}, *rest)
+
+
 def _joined_by_view(
     state: State, heads: int, query: Tensor, key: Tensor, value: Tensor, padding: Tensor, *, split: bool = False
 ) -> Tensor:
@@ -279,6 +288,7 @@ def _joined_by_view(
             lambda *case: _joined_by_view(*case, split=True)
         ),
         "Where the heads are joined, tokens are mixed: transpose back first.": _joined_by_view,
+        "The weights are stored as (out, in): multiply by their transposes, x @ W.T, as F.linear does.": _untransposed,
         "This is attention in one head of width d.": lambda s, n, *rest: packed_attention(s, 1, *rest),
         "The biases of the three projections are missing.": _zeroed("in_proj_bias"),
         "The bias of the last projection is missing.": _zeroed("out_proj.bias"),
@@ -291,13 +301,13 @@ def _joined_by_view(
 )
 def packed_attention(state: State, heads: int, query: Tensor, key: Tensor, value: Tensor, padding: Tensor) -> Tensor:
     """Multi-head attention from the weights of a checkpoint, (B, Lq, d)."""
-    weights, biases = state["in_proj_weight"].chunk(3), state["in_proj_bias"].chunk(3)
+    rows, biases = state["in_proj_weight"].chunk(3), state["in_proj_bias"].chunk(3)
     parts = []
-    for x, weight, bias in zip((query, key, value), weights, biases, strict=True):
+    for x, weight, bias in zip((query, key, value), rows, biases, strict=True):
         x = F.linear(x, weight, bias).unflatten(-1, (heads, -1))  # (B, L, heads, d_head)
         parts.append(x.transpose(1, 2))  # (B, heads, L, d_head)
     q, k, v = parts
     scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5  # (B, heads, Lq, Lk)
-    shares = scores.masked_fill(padding[:, None, None, :], float("-inf")).softmax(-1)
-    joined = (shares @ v).transpose(1, 2).flatten(2)  # (B, Lq, d)
+    weights = scores.masked_fill(padding[:, None, None, :], float("-inf")).softmax(-1)
+    joined = (weights @ v).transpose(1, 2).flatten(2)  # (B, Lq, d)
     return F.linear(joined, state["out_proj.weight"], state["out_proj.bias"])
