@@ -1,6 +1,7 @@
 """Exercises of the chapter *Decoder*."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +68,7 @@ def _swap(inputs: tuple[Triple, Triple], **changed: Tensor) -> tuple[Triple, Tri
         "In self-attention you gave the values a position, and not the queries. It goes to queries and keys.": (
             lambda t, after, qp, m, pos: _swap(attention_inputs(t, after, qp, m, pos), self_q=t, self_v=t + qp)
         ),
-        "Self-attention's values have a position. Positions say where to look; what is carried home is content.": (
+        "Self-attention's values have a position. Positions say where to look; what is read is content.": (
             lambda t, after, qp, m, pos: _swap(attention_inputs(t, after, qp, m, pos), self_v=t + qp)
         ),
         "In cross-attention the values have a position. Only the keys do: the values are the memory as it is.": (
@@ -76,8 +77,11 @@ def _swap(inputs: tuple[Triple, Triple], **changed: Tensor) -> tuple[Triple, Tri
         "The keys of cross-attention have no position: a slot could not look for a place.": (
             lambda t, after, qp, m, pos: _swap(attention_inputs(t, after, qp, m, pos), cross_k=m)
         ),
-        "The query of cross-attention has no address: without query_pos slots of the same content ask the same.": (
+        "The query of cross-attention has no position: without query_pos slots of the same content ask the same.": (
             lambda t, after, qp, m, pos: _swap(attention_inputs(t, after, qp, m, pos), cross_q=after)
+        ),
+        "These are six tensors in a row: two groups of three are wanted, one for each attention.": (
+            lambda *case: sum(attention_inputs(*case), ())
         ),
         "Cross-attention asks with the content from before self-attention: what that found would be ignored.": (
             lambda t, after, qp, m, pos: _swap(attention_inputs(t, after, qp, m, pos), cross_q=t + qp)
@@ -92,58 +96,74 @@ def attention_inputs(
     return (here, here, tgt), (tgt_after + query_pos, memory + pos, memory)
 
 
-def _attend(x: Tensor) -> Tensor:
-    return (x @ x.T).softmax(-1) @ x
+Answers = dict[str, Any]
 
 
-def _causal(x: Tensor) -> Tensor:
-    later = torch.ones(len(x), len(x), dtype=torch.bool).triu(1)
-    return (x @ x.T).masked_fill(later, float("-inf")).softmax(-1) @ x
-
-
-def _functions() -> list[tuple[Callable[[Tensor], Tensor], Tensor]]:
-    x, weight = _random(6, 4, seed=5), _random(4, 4, seed=6)
+def _stacks_and_heads() -> list[tuple[Tensor, Head, Head]]:
+    to_classes, to_boxes = _random(6, 5, seed=7), _random(6, 4, seed=8)
     return [
-        (_attend, x),
-        (_causal, x),
-        (lambda x: _attend(x + torch.arange(len(x))[:, None]), x),
-        (lambda x: x.mean(0).expand_as(x), x),  # all rows alike: permuting them changes nothing
-        (lambda x: x.sort(0).values, x),
-        (lambda x: x.flip(0), x),  # commutes with a reversal
-        (lambda x: x @ weight, x),
+        (_random(layers, 2, 3, 6, seed=layers), lambda x: x @ to_classes, lambda x: x @ to_boxes) for layers in (3, 4)
     ]
 
 
-def _shuffle(x: Tensor) -> Tensor:
-    """A permutation that does not undo itself and commutes with nothing simple."""
-    return x[torch.randperm(len(x), generator=torch.Generator().manual_seed(0))]
+def _answer(state: Tensor, class_head: Head, box_head: Head) -> Answers:
+    return {"pred_logits": class_head(state), "pred_boxes": box_head(state).sigmoid()}
+
+
+def _from(states: Callable[[Tensor], Tensor], last: int = -1) -> Callable[..., Answers]:
+    """A mistake in what the list holds, or in which layer is the answer."""
+    return lambda hs, *heads: _answer(hs[last], *heads) | {"aux_outputs": [_answer(x, *heads) for x in states(hs)]}
+
+
+def _without_sigmoid(hs: Tensor, class_head: Head, box_head: Head) -> Answers:
+    def raw(state: Tensor) -> Answers:
+        return {"pred_logits": class_head(state), "pred_boxes": box_head(state)}
+
+    return raw(hs[-1]) | {"aux_outputs": [raw(state) for state in hs[:-1]]}
+
+
+def _with_softmax(hs: Tensor, class_head: Head, box_head: Head) -> Answers:
+    return all_answers(hs, lambda x: class_head(x).softmax(-1), box_head)
+
+
+def _whole_stack(hs: Tensor, class_head: Head, box_head: Head) -> Answers:
+    return all_answers(hs, class_head, box_head) | {"aux_outputs": _answer(hs[:-1], class_head, box_head)}
 
 
 @exercise(
-    cases=_functions,
+    cases=_stacks_and_heads,
     mistakes={
-        "This asks whether the output stays the same. That is invariance: here the output has to move along.": (
-            lambda f, x: torch.allclose(f(_shuffle(x)), f(x), atol=1e-5)
+        "The last layer is in the list, too: its loss would count twice. The list is for the earlier layers.": (
+            _from(lambda hs: hs)
         ),
-        "A reversal is too special a permutation: a function that itself reverses its input passes your test.": (
-            lambda f, x: torch.allclose(f(x.flip(0)), f(x).flip(0), atol=1e-5)
+        "The first layer is taken for the answer, and the list holds the others: it is the other way round.": (
+            _from(lambda hs: hs[1:], last=0)
         ),
-        "Your test says True to everything, even to a function with a causal mask. Does the permutation move rows?": (
-            lambda f, x: True
+        "The answer is the first layer's: hs[0] has the right shape, but the last layer's counts.": (
+            _from(lambda hs: hs[:-1], last=0)
         ),
-        "Your test says False to everything. Compare with torch.allclose: exact equality fails by rounding.": (
-            lambda f, x: False
+        "The list holds layer 2 and later ones: the first layer has a loss as well, and the last is no auxiliary.": (
+            _from(lambda hs: hs[1:])
         ),
-        "Rows are the queries: permute the first axis, not the second.": (
-            lambda f, x: torch.allclose(f(x.roll(1, 1)), f(x).roll(1, 1), atol=1e-5)
+        "The list runs backwards: the first layer comes first.": _from(lambda hs: hs[:-1].flip(0)),
+        "The boxes leave [0, 1]: a sigmoid has to follow the box head.": _without_sigmoid,
+        "The boxes in aux_outputs leave [0, 1]: there, too, a sigmoid has to follow the box head.": (
+            lambda hs, *heads: _without_sigmoid(hs, *heads) | _answer(hs[-1], *heads)
+        ),
+        "The earlier layers are missing: they belong in a list under aux_outputs.": (
+            lambda hs, *heads: _answer(hs[-1], *heads)
+        ),
+        "These are probabilities: the loss wants logits, without a softmax.": _with_softmax,
+        "aux_outputs is to be a list with a dictionary for each layer, not one dictionary of stacked layers.": (
+            _whole_stack
         ),
     },
 )
-def is_blind_to_order(f: Callable[[Tensor], Tensor], x: Tensor) -> bool:
-    """Does permuting the rows of x (N, d) permute the rows of f(x) in the same way?"""
-    generator = torch.Generator().manual_seed(0)
-    order = torch.randperm(len(x), generator=generator)
-    return torch.allclose(f(x[order]), f(x)[order], atol=1e-5)
+def all_answers(hs: Tensor, class_head: Head, box_head: Head) -> Answers:
+    """The last layer's answer, and those of the earlier ones under ``aux_outputs``, from hs (layers, B, N, d)."""
+    logits, boxes = class_head(hs), box_head(hs).sigmoid()  # (layers, B, N, ...)
+    layers = [{"pred_logits": c, "pred_boxes": b} for c, b in zip(logits, boxes, strict=True)]
+    return {**layers[-1], "aux_outputs": layers[:-1]}
 
 
 def _decoders() -> list[tuple[Callable[[Tensor], Tensor], Tensor]]:
@@ -190,7 +210,7 @@ def _rows_slipped(decode: Callable[[Tensor], Tensor], query_pos: Tensor) -> Tens
         "The table is transposed: the row is the query that was removed, the column the one whose output moves.": (
             lambda decode, query_pos: _table(decode, query_pos).T
         ),
-        "The query was set to zero, not removed: with an address of zero it can still be read by the others.": (
+        "The query was set to zero, not removed: its slot can still be read by the others.": (
             lambda decode, query_pos: _table(decode, query_pos, by_zero=True)
         ),
         "This is the first layer's output, where no query can miss another: take the last.": (
