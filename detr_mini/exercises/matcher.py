@@ -21,6 +21,9 @@ def _logits() -> list[tuple[Tensor, Tensor]]:
     cases=_logits,
     mistakes={
         "A probable class should be cheap: the minus sign is missing.": lambda z, y: z.softmax(-1)[:, y],
+        "This is 1 - p. It would give the same matching, but the 1 is not in the cost: -p is asked for.": (
+            lambda z, y: 1 - z.softmax(-1)[:, y]
+        ),
         "This is -log p. The matcher takes the probability itself, so that the class cannot overrule the boxes.": (
             lambda z, y: -z.log_softmax(-1)[:, y]
         ),
@@ -144,11 +147,16 @@ def _proofs() -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
         (cost, rows, columns, worse),
         (cost, tilted, columns, best),
         (cost, rows - 1, columns, best),
+        (cost, _costs_of(cost, worse), torch.zeros(4), worse),  # pair by pair, but pairs outside cost less
     ]
 
 
+def _costs_of(cost: Tensor, match: Tensor) -> Tensor:
+    return cost[torch.arange(len(cost)), match]
+
+
 def _sum_of(cost: Tensor, match: Tensor) -> Tensor:
-    return cost[torch.arange(len(cost)), match].sum()
+    return _costs_of(cost, match).sum()
 
 
 def _below(cost: Tensor, rows: Tensor, columns: Tensor) -> bool:
@@ -166,6 +174,8 @@ def _below(cost: Tensor, rows: Tensor, columns: Tensor) -> bool:
         "The amounts of rows and columns are swapped: u belongs to the rows, so it needs u[:, None].": (
             lambda c, u, v, m: _below(c, v, u) and bool(_sum_of(c, m) == u.sum() + v.sum())
         ),
+        "This looks at the pairs of the matching only. If a pair outside of it costs less than its two amounts, "
+        "nothing is proven.": lambda c, u, v, m: bool((_costs_of(c, m) == u + v[m]).all()),
         "Turn it round: these are the cases in which nothing is proven.": lambda c, u, v, m: not proves(c, u, v, m),
     },
 )
