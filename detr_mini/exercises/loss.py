@@ -67,6 +67,9 @@ def _error_of(logits: Tensor, wanted: Tensor, chosen: Tensor, best: Tensor) -> T
             )
         ),
         "This is a share; a percentage is wanted.": lambda logits, wanted: class_error(logits, wanted) / 100,
+        "Right where there are objects. Without any, an error of 100 is wanted, not of 0.": (
+            lambda logits, wanted: class_error(logits, wanted) * (wanted != logits.shape[-1] - 1).any()
+        ),
         "Right where there are objects. Without any, this divides by 0: an error of 100 is wanted then.": (
             lambda logits, wanted: (
                 100 - 100 * (logits.argmax(-1) == wanted)[wanted != logits.shape[-1] - 1].float().mean()
@@ -168,6 +171,8 @@ def _total(
     by_queries: bool = False,
     at_least: int = 1,
     smooth: bool = False,
+    in_pairs: bool = True,
+    box_mean: bool = False,
 ) -> Tensor:
     """The solution, with a switch for each way to go wrong."""
     last = HungarianMatcher()(outputs, targets)
@@ -177,7 +182,7 @@ def _total(
         pairs = HungarianMatcher()(layer, targets) if own_matching else last
         wanted = torch.full(logits.shape[:2], logits.shape[-1] - 1)
         for image, (q, t) in enumerate(pairs):
-            wanted[image, q] = targets[image]["labels"][t]
+            wanted[image, q] = targets[image]["labels"][t if in_pairs else slice(len(t))]
         weight = torch.ones(logits.shape[-1])
         weight[-1] = eos_coef
         nll = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), weight, reduction="none").sum()
@@ -186,6 +191,8 @@ def _total(
         goals = torch.cat([target["boxes"][t] for target, (_, t) in zip(targets, pairs, strict=True)])
         divisor = wanted.numel() if by_queries else max(len(goals), at_least)
         l1 = (F.smooth_l1_loss if smooth else F.l1_loss)(found, goals, reduction="sum") / divisor
+        if box_mean:
+            l1 = F.l1_loss(found, goals)
         giou = (1 - generalized_box_iou(box_cxcywh_to_xyxy(found), box_cxcywh_to_xyxy(goals))).sum() / divisor
         total = total + weights[0] * ce + weights[1] * l1 + weights[2] * giou
     return total
@@ -211,6 +218,10 @@ def _total(
         "Right while there are objects. A batch without any divides by 0 and gives NaN: divide by 1 at least.": partial(
             _total, at_least=0
         ),
+        "The labels came in the order of the objects. They have to be in the order of the pairs: index them with the "
+        "second half of each pair.": partial(_total, in_pairs=False),
+        "The L1 term is a mean over all numbers: NaN without objects, a quarter of what it should be with them. Add up "
+        "the differences, and divide by the number of objects.": partial(_total, box_mean=True),
         "The box loss is smooth L1 here; DETR uses the plain absolute difference.": partial(_total, smooth=True),
     },
 )
