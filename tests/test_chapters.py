@@ -230,3 +230,16 @@ def test_linked_cells_exist() -> None:
     links = {link for page in pages for link in linked_cells(page)}
     known = {stem: cell_ids(stem) for stem, _ in links}
     assert [(stem, cell) for stem, cell in sorted(links) if cell not in known[stem]] == []
+
+
+def test_the_first_page_lists_every_chapter_with_its_reading_time() -> None:
+    """Two hundred words of prose a minute, and twelve lines of code."""
+    rows = re.findall(
+        r"^\| \[[^]]+\]\((\w+)\.ipynb\) \| .* \| (\d+) \| (\d+) \|$", (BOOK / "index.md").read_text(), flags=re.M
+    )
+    assert [stem for stem, _, _ in rows] == [path.stem for path in CHAPTERS]
+    for path, (_, minutes, seconds) in zip(CHAPTERS, rows, strict=True):
+        chapter = Chapter(path)
+        lines = sum(len(cell.source.splitlines()) for cell in chapter.code)
+        assert abs(int(minutes) - len(chapter.prose.split()) / 200 - lines / 12) <= 5, path.stem
+        assert int(seconds) <= 60
