@@ -139,6 +139,8 @@ def _tensor_difference(answer: Any, right: Tensor) -> str | None:
     if answer.shape != right.shape:
         return f"The shape should be {tuple(right.shape)}, not {tuple(answer.shape)}."
     if torch.allclose(answer.double(), right.double(), rtol=1e-4, atol=1e-5, equal_nan=True):
+        if answer.is_floating_point() and not right.is_floating_point():
+            return f"The numbers are right, but their type should be {right.dtype}, not {answer.dtype}."
         return None
     wrong = ~torch.isclose(answer.double(), right.double(), rtol=1e-4, atol=1e-5, equal_nan=True)
     place = tuple(wrong.nonzero()[0].tolist())
