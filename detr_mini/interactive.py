@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL import Image
 
+_KEYS = 'data-lm-suppress-shortcuts="true"'  # arrow keys are for the figure, not for JupyterLab's cells
 SHARPNESS = 1.5  # pixels stored per pixel of the page: less than a still figure has, since there are many pictures
 
 
@@ -68,7 +69,7 @@ def slider(figures: Sequence[Figure], labels: Sequence[str], *, name: str, what:
 <script type="application/json">{stored}</script>
 <label style="display:none;flex-wrap:wrap;gap:0.3em 0.8em;align-items:center;max-width:{width}px">
 <span style="min-width:9em">{escape(what)}: <output aria-live="polite">{escape(labels[start])}</output></span>
-<input type="range" min="0" max="{len(frames) - 1}" value="{start}" \
+<input type="range" {_KEYS} min="0" max="{len(frames) - 1}" value="{start}" \
 style="flex:1 1 12em;accent-color:#0072B2"></label>"""
     return Interactive(_figure(name, body, _SLIDER), alt)
 
@@ -124,9 +125,9 @@ def cell_picker(
         f"background-size:{100 * w}% {100 * h}%;background-position:{_share(start[1], w)}% {_share(start[0], h)}%"
     )
     options = "".join(f"<option>{escape(key)}</option>" for key in sheets)
-    choice = f'<label>map: <select style="font:inherit">{options}</select></label>' if len(sheets) > 1 else ""
-    body = f"""<div class="panels" tabindex="0" role="group" aria-label="{escape(alt)}" style="display:flex;gap:10px;\
-touch-action:manipulation">
+    choice = f'<label>map: <select {_KEYS} style="font:inherit">{options}</select></label>' if len(sheets) > 1 else ""
+    body = f"""<div class="panels" {_KEYS} tabindex="0" role="group" aria-label="{escape(alt)}" \
+style="display:flex;gap:10px;touch-action:manipulation">
 <div style="{panel}"><img src="{shown}" alt="{escape(alt)}" style="width:100%;height:100%;\
 padding:0;border:0;border-radius:0;max-width:100%"><div class="marked" style="{mark}"></div></div>
 <div style="{panel}"><div class="sheet" style="{sheet}"></div><div class="marked" style="{mark}"></div></div></div>

@@ -116,3 +116,12 @@ def test_maps_that_do_not_fit_are_refused():
         make_picker({"a": random_maps(), "b": random_maps(2, 2)})
     with pytest.raises(ValueError, match="bring it to"):
         make_picker({"a": random_maps() * 2})
+
+
+def test_arrow_keys_are_left_to_the_figure():
+    """JupyterLab takes them for its cells, but for elements that say otherwise."""
+    page = soup(make_slider())
+    assert page.input["data-lm-suppress-shortcuts"] == "true"
+    page = soup(make_picker({"first": random_maps(), "second": random_maps(seed=1)}))
+    for element in (page.select_one("[tabindex]"), page.find("select")):
+        assert element["data-lm-suppress-shortcuts"] == "true"

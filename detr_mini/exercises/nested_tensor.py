@@ -112,13 +112,9 @@ def _pictures() -> list[tuple[list[Tensor], int]]:
 
 
 def _build(images: list[Tensor], height: int, width: int) -> tuple[Tensor, Tensor]:
-    frames = torch.zeros(len(images), images[0].shape[0], height, width)
-    mask = torch.ones(len(images), height, width, dtype=torch.bool)
-    for frame, hidden, image in zip(frames, mask, images, strict=True):
-        h, w = image.shape[1:]
-        frame[:, :h, :w] = image
-        hidden[:h, :w] = False
-    return frames, mask
+    """The batch in a frame of this size: a blank picture that fills the frame forces it, and is dropped."""
+    frames, mask = pad_to_multiple([*images, torch.zeros(3, height, width)], 1)
+    return frames[:-1], mask[:-1]
 
 
 def _largest(images: list[Tensor], axis: int) -> int:
