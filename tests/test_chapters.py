@@ -143,9 +143,9 @@ def test_exercises_have_level_time_hint_check_and_solution(chapter: Chapter) -> 
     assert min(int(minutes) for _, _, minutes in heads) <= 5
     assert text.count("<details><summary>Show a hint</summary>") == len(heads)
     known = {name for name, found in vars(chapter.module).items() if isinstance(found, Exercise)}
-    checked = re.findall(r"^\w+\.(\w+)\.check\((\w+)\)$", text, flags=re.M)
+    checked = re.findall(r"^exercises\.(\w+)\.check\((\w+)\)$", text, flags=re.M)
     assert [name for name, _ in checked] == [name for _, name in checked]
-    assert [name for name, _ in checked] == re.findall(r"^\w+\.(\w+)\.solution$", text, flags=re.M)
+    assert [name for name, _ in checked] == re.findall(r"^exercises\.(\w+)\.solution$", text, flags=re.M)
     assert {name for name, _ in checked} == known
     assert len(checked) == len(heads)
 
@@ -153,7 +153,7 @@ def test_exercises_have_level_time_hint_check_and_solution(chapter: Chapter) -> 
 @each_chapter
 def test_skeletons_run_through_unsolved(chapter: Chapter) -> None:
     for cell in chapter.exercises:
-        if name := re.search(r"^\w+\.(\w+)\.check\(", cell.source, flags=re.M):
+        if name := re.search(r"^exercises\.(\w+)\.check\(", cell.source, flags=re.M):
             assert "your code here" in cell.source
             assert printed(cell).endswith(f"{name[1]}: not solved yet\n")
 
