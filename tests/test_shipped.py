@@ -62,7 +62,7 @@ def test_its_queries_have_become_slots(nano, val_set):
 
 
 def test_what_was_watched_begins_untrained_and_ends_with_the_shipped_model(nano, val_set):
-    watched = load_file(CHECKPOINTS / "nano_watched.safetensors")
+    watched = load_file(CHECKPOINTS / "watched" / "nano.safetensors")
     assert watched["steps"][[0, -1]].tolist() == [0, 10_500]
     samples, _ = collate([val_set[i] for i in watched["scenes"].tolist()])
     torch.manual_seed(0)

@@ -3,7 +3,7 @@
     python tools/watch_training.py [--data data/tiny_town] [--out runs/watched]
 
 The weights come out equal to the shipped ones, byte for byte, where the machine is like the one that trained them; the
-predictions go to ``detr_mini/checkpoints/nano_watched.safetensors``. A quarter of an hour on two free cores.
+predictions go to ``detr_mini/checkpoints/watched/nano.safetensors``. A quarter of an hour on two free cores.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from detr_mini.notebook import SCENE
 from detr_mini.recipe import RECIPES
 from detr_mini.train import train
 
-STORED = Path(__file__).resolve().parent.parent / "detr_mini" / "checkpoints" / "nano_watched.safetensors"
+STORED = Path(__file__).resolve().parent.parent / "detr_mini" / "checkpoints" / "watched" / "nano.safetensors"
 STEPS = {0, 20, 50, 100, 200, 300, 400, *range(500, 10_501, 500)}
 SCENES = range(SCENE - 16, SCENE + 16)  # of the validation set
 
