@@ -11,8 +11,12 @@ from typing import Any
 
 import nbformat
 import pytest
+import torch
 
+from detr_mini.config import CONFIGS
+from detr_mini.detr import DETR
 from detr_mini.exercises import Exercise
+from detr_mini.notebook import sample
 
 BOOK = Path(__file__).resolve().parent.parent / "book"
 CHAPTERS = sorted(BOOK.glob("[0-9]*.ipynb"))
@@ -243,3 +247,25 @@ def test_the_first_page_lists_every_chapter_with_its_reading_time() -> None:
         lines = sum(len(cell.source.splitlines()) for cell in chapter.code)
         assert abs(int(minutes) - len(chapter.prose.split()) / 200 - lines / 12) <= 5, path.stem
         assert int(seconds) <= 60
+
+
+def test_the_numbers_of_the_shapes_page_are_those_of_the_models() -> None:
+    cells = [
+        line.strip("| ").split(" | ") for line in (BOOK / "shapes.md").read_text().splitlines() if line[:3] == "| $"
+    ]
+    stated = {letter.strip("$"): (nano, published) for letter, _, nano, published in cells}
+    for column, name in enumerate(("nano", "detr_resnet50")):
+        config = CONFIGS[name]
+        with torch.device("meta"):
+            channels = DETR(config).backbone[0].num_channels
+        wanted = {
+            "C": f"{channels}",
+            "d": f"{config.hidden_dim}",
+            "N": f"{config.num_queries}",
+            "K": f"{config.num_classes}",
+            "L": f"{config.enc_layers}, {config.dec_layers}",
+        }
+        assert {letter: stated[letter][column] for letter in wanted} == wanted
+    image, target = sample()
+    assert (stated["H, W"][0], stated["T"][0]) == (f"{image.shape[1]}, {image.shape[2]}", f"{len(target['labels'])}")
+    assert stated["h, w"][0] == f"{-(-image.shape[1] // 8)}, {-(-image.shape[2] // 8)}"
