@@ -77,7 +77,7 @@ _SMALL = DETRConfig(
 
 CONFIGS: dict[str, DETRConfig] = {
     "nano": _SMALL,
-    "mini": replace(_SMALL, hidden_dim=128, nheads=8, enc_layers=6, dec_layers=6, dim_feedforward=512, num_queries=40),
+    "mini": replace(_SMALL, enc_layers=3, dec_layers=6, dim_feedforward=256),
     "detr_resnet50": DETRConfig(),
     "detr_resnet50_dc5": DETRConfig(dilation=True),
     "detr_resnet101": DETRConfig(backbone="resnet101"),

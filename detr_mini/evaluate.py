@@ -2,10 +2,13 @@
 
 import contextlib
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.utils.data import DataLoader
+from torchvision.ops import batched_nms
 from tqdm import tqdm
 
 from detr_mini import distributed
@@ -61,7 +64,7 @@ def detect(
         outputs = model(samples.to(device))
         sizes = torch.stack([target["orig_size"] for target in targets])
         for target, found in zip(targets, postprocess(outputs, sizes), strict=True):
-            results += _coco_results(int(target["image_id"]), found)
+            results += coco_results(int(target["image_id"]), found)
     model.train(was_training)
     return [result for share in distributed.gather(results) for result in share]
 
@@ -88,7 +91,62 @@ def coco_metrics(dataset: CocoDetection, results: list[dict[str, Any]]) -> dict[
     return {name: float(value) for name, value in zip(COCO_NAMES, coco_eval.stats, strict=True)}
 
 
-def _coco_results(image_id: int, found: dict[str, torch.Tensor]) -> list[dict[str, Any]]:
+@torch.no_grad()
+def layer_outputs(model: DETR, dataset: CocoDetection | Sequence[Any], *, batch_size: int = 16) -> dict[str, Tensor]:
+    """What every decoder layer predicts on every image of a data set.
+
+    Args:
+        model: in evaluation mode, with auxiliary outputs (``aux_loss``); without, there is the last layer only.
+        dataset: with ``eval_transforms``; a list of ``(image, target)`` pairs will do.
+
+    Returns:
+        On the CPU ``pred_logits`` ``(layers, images, N, K + 1)`` and ``pred_boxes`` ``(layers, images, N, 4)`` as
+        cxcywh in [0, 1], and of the images ``image_id`` ``(images,)`` and ``orig_size`` ``(images, 2)``.
+    """
+    device = next(model.parameters()).device
+    batches: DataLoader[Any] = DataLoader(dataset, batch_size=batch_size, collate_fn=collate)  # type: ignore[arg-type]
+    parts: dict[str, list[Tensor]] = {"pred_logits": [], "pred_boxes": []}
+    images: dict[str, list[Tensor]] = {"image_id": [], "orig_size": []}
+    for samples, targets in batches:
+        outputs = model(samples.to(device))
+        layers = [*outputs.get("aux_outputs", []), outputs]
+        for name, part in parts.items():
+            part.append(torch.stack([layer[name] for layer in layers]).cpu())
+        for name, values in images.items():
+            values += [target[name] for target in targets]
+    return {name: torch.cat(part, dim=1) for name, part in parts.items()} | {
+        name: torch.stack(values) for name, values in images.items()
+    }
+
+
+def layer_metrics(
+    dataset: CocoDetection, outputs: dict[str, Tensor], *, nms: float | None = None
+) -> list[dict[str, float]]:
+    """COCO's twelve numbers of every decoder layer, the last one's last.
+
+    Args:
+        dataset: the one ``outputs`` were made on.
+        outputs: from :func:`layer_outputs`.
+        nms: within each class, drop a box that overlaps a higher scored one by more than this IoU; None: keep all.
+    """
+    metrics = []
+    for logits, boxes in zip(outputs["pred_logits"], outputs["pred_boxes"], strict=True):
+        found = postprocess({"pred_logits": logits, "pred_boxes": boxes}, outputs["orig_size"])
+        if nms is not None:
+            found = [non_maximum_suppression(one, nms) for one in found]
+        results = [r for i, one in zip(outputs["image_id"].tolist(), found, strict=True) for r in coco_results(i, one)]
+        metrics.append(coco_metrics(dataset, results))
+    return metrics
+
+
+def non_maximum_suppression(found: dict[str, Tensor], iou: float) -> dict[str, Tensor]:
+    """One image's detections without those that overlap a higher scored one of their class by more than ``iou``."""
+    keep = batched_nms(found["boxes"], found["scores"], found["labels"], iou)
+    return {name: values[keep] for name, values in found.items()}
+
+
+def coco_results(image_id: int, found: dict[str, Tensor]) -> list[dict[str, Any]]:
+    """One image's detections, xyxy in pixels from :func:`.postprocess`, as COCO writes them: xywh and class by id."""
     xywh = found["boxes"].cpu().clone()
     xywh[:, 2:] -= xywh[:, :2]
     return [

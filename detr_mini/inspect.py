@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from detr_mini.attention import MultiheadAttention
-from detr_mini.data import CocoDetection, collate
+from detr_mini.data import CocoDetection
 from detr_mini.detr import DETR
+from detr_mini.evaluate import layer_outputs
 from detr_mini.nested_tensor import NestedTensor
 
 
@@ -45,15 +45,12 @@ def attention_maps(model: DETR, samples: NestedTensor | Sequence[Tensor]) -> dic
     return maps
 
 
-@torch.no_grad()
 def slot_boxes(model: DETR, dataset: CocoDetection | Sequence[Any], *, batch_size: int = 16) -> Tensor:
     """Every query's box on every image of a data set, object or not: ``(images, N, 4)`` as cxcywh in [0, 1].
 
     This is what figure 7 of the DETR paper shows. A list of ``(image, target)`` pairs will do for a data set.
     """
-    device = next(model.parameters()).device
-    batches: DataLoader[Any] = DataLoader(dataset, batch_size=batch_size, collate_fn=collate)  # type: ignore[arg-type]
-    return torch.cat([model(samples.to(device))["pred_boxes"].cpu() for samples, _ in batches])
+    return layer_outputs(model, dataset, batch_size=batch_size)["pred_boxes"][-1]
 
 
 def explained_variance(values: Tensor) -> float:

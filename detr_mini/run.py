@@ -30,12 +30,13 @@ class Run:
     """A training run: model, optimiser and schedule, where in the data it is, its checkpoints and its log.
 
     Args:
+        model: what to train; a config gives a model with random weights.
         pictures: how many the training set has.
     """
 
     def __init__(
         self,
-        config: DETRConfig,
+        model: DETRConfig | DETR,
         recipe: Recipe,
         out: Path,
         pictures: int,
@@ -50,8 +51,11 @@ class Run:
         self.writes = distributed.rank() == 0
         self.steps_per_epoch = math.ceil(pictures / recipe.batch_size)
         torch.manual_seed(seed)
-        self.model = DETR(config).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.criterion = SetCriterion(config.num_classes, HungarianMatcher(), eos_coef=recipe.eos_coef).to(self.device)
+        model = model if isinstance(model, DETR) else DETR(model)
+        self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        weights = {"loss_ce": 1.0, "loss_bbox": recipe.bbox_loss_coef, "loss_giou": recipe.giou_loss_coef}
+        criterion = SetCriterion(model.config.num_classes, HungarianMatcher(), weights, recipe.eos_coef)
+        self.criterion = criterion.to(self.device)
         self.optimizer = torch.optim.AdamW(self._parameter_groups(), weight_decay=recipe.weight_decay, fused=True)
         self.epoch = 0  # finished ones
         self.batch = 0  # finished ones of this epoch
@@ -243,9 +247,12 @@ class Run:
             "seed": self.seed,
             "pictures": self.pictures,
         }
+        # What a checkpoint does not name had its default when it was made.
+        defaults: dict[str, dict[str, Any]] = {"config": asdict(DETRConfig()), "recipe": asdict(Recipe())}
         for name, value in mine.items():
-            if state[name] != value:
-                raise ValueError(f"{path} was made with {name} {_difference(state[name], value)}")
+            stored = {**defaults[name], **state[name]} if name in defaults else state[name]
+            if stored != value:
+                raise ValueError(f"{path} was made with {name} {_difference(stored, value)}")
 
     def _count_seconds(self) -> None:
         now = time.perf_counter()

@@ -19,7 +19,7 @@ from detr_mini.run import Run
 
 
 def train(
-    config: DETRConfig,
+    model: DETRConfig | DETR,
     recipe: Recipe,
     data: str | os.PathLike[str],
     out: str | os.PathLike[str],
@@ -43,6 +43,7 @@ def train(
     whole batch, and the first process writes.
 
     Args:
+        model: what to train: a config stands for a model with random weights, a model trains on from its own.
         resume: go on with the run in ``out``; start it where there is none.
         device: of this process.
         workers: processes that read pictures, for each process that trains.
@@ -58,10 +59,11 @@ def train(
         FloatingPointError: the loss or the weights are not finite.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once the step is finished and saved.
     """
+    config = model.config if isinstance(model, DETR) else model
     train_set = CocoDetection(data, "train", train_transforms(recipe.sizes))
     val_set = CocoDetection(data, "val", eval_transforms(config.image_size, config.max_size))
     _check_classes(config, train_set)
-    run = Run(config, recipe, Path(out), len(train_set), device=torch.device(device), seed=seed, resume=resume)
+    run = Run(model, recipe, Path(out), len(train_set), device=torch.device(device), seed=seed, resume=resume)
     run.model.class_names = train_set.class_names
     sampler = SimilarShapes(
         train_set, recipe.batch_size, seed=seed, rank=distributed.rank(), world_size=distributed.world_size()

@@ -1,67 +1,130 @@
-"""Train nano again and keep what its queries predict along the way, for the chapters that look at learning.
+"""Train nano or mini and keep what it was along the way, for the chapters that look at learning.
 
-    python tools/watch_training.py [--data data/tiny_town] [--out runs/watched]
+    python tools/watch_training.py nano --data data/tiny_town --out runs/watched
+    python tools/watch_training.py mini --data data/tiny_town_large --out runs/mini --resume
 
-The weights come out equal to the shipped ones, byte for byte, where the machine is like the one that trained them; the
-predictions go to ``detr_mini/checkpoints/watched/nano.safetensors``. A quarter of an hour on two free cores.
+The weights at chosen steps go to ``RUN/snapshots``; what those models see on the validation scenes is put together in
+``RUN/watched.safetensors``. A run that was stopped goes on with ``--resume``. The last weights are those that
+``python -m detr_mini train`` gives.
 """
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+import detr_mini
 from detr_mini.config import get_config
 from detr_mini.data import CocoDetection, collate, eval_transforms
 from detr_mini.detr import DETR
+from detr_mini.evaluate import layer_metrics, layer_outputs
+from detr_mini.matcher import HungarianMatcher
 from detr_mini.notebook import SCENE
 from detr_mini.recipe import RECIPES
 from detr_mini.train import train
 
-STORED = Path(__file__).resolve().parent.parent / "detr_mini" / "checkpoints" / "watched" / "nano.safetensors"
-STEPS = {0, 20, 50, 100, 200, 300, 400, *range(500, 10_501, 500)}
-SCENES = range(SCENE - 16, SCENE + 16)  # of the validation set
+STEPS = {
+    "nano": [0, 20, 50, 100, 200, 300, 400, *range(500, 10_501, 500)],
+    "mini": [0, 50, 100, 200, 500, 1000, 1500, 2000, 3000, *range(4500, 27_001, 1500)],
+}
+SCENES = range(SCENE - 16, SCENE + 16)  # of the validation set, of which nano's predictions are kept
 
 
 class Watcher:
-    """Keeps the predictions for a few pictures at a few steps."""
+    """Writes the weights at some steps to ``folder``; after an interruption they are made again, the same."""
 
-    def __init__(self, val: CocoDetection) -> None:
-        self.samples, _ = collate([val[i] for i in SCENES])
-        self.steps: list[int] = []
-        self.logits: list[Tensor] = []
-        self.boxes: list[Tensor] = []
+    def __init__(self, steps: list[int], folder: Path) -> None:
+        self.steps, self.folder = set(steps), folder
+        folder.mkdir(parents=True, exist_ok=True)
 
-    @torch.no_grad()
     def __call__(self, step: int, model: DETR) -> None:
-        if step not in STEPS:
-            return
-        outputs = model.eval()(self.samples)
-        self.steps.append(step)
-        self.logits.append(outputs["pred_logits"].half())
-        self.boxes.append(outputs["pred_boxes"].half())
+        if step in self.steps:
+            detr_mini.save(model, snapshot(self.folder, step), dtype=None)
 
-    def tensors(self) -> dict[str, Tensor]:
-        return {
-            "steps": torch.tensor(self.steps),  # (S,)
-            "scenes": torch.tensor(list(SCENES)),  # (P,)
-            "logits": torch.stack(self.logits),  # (S, P, N, K + 1)
-            "boxes": torch.stack(self.boxes),  # (S, P, N, 4)
-        }
+
+def snapshot(folder: Path, step: int) -> Path:
+    """Where the weights of a step are."""
+    return folder / f"{step:08}.safetensors"
+
+
+@torch.no_grad()
+def predictions(model: DETR, val: CocoDetection) -> dict[str, Tensor]:
+    """What a model predicts on a few scenes: ``logits`` ``(P, N, K + 1)`` and ``boxes`` ``(P, N, 4)``."""
+    samples, _ = collate([val[i] for i in SCENES])
+    outputs = model(samples)
+    return {"logits": outputs["pred_logits"].half(), "boxes": outputs["pred_boxes"].half()}
+
+
+@torch.no_grad()
+def slots(model: DETR, val: CocoDetection) -> dict[str, Tensor]:
+    """What each query does on all scenes, and how good each decoder layer is.
+
+    ``boxes`` ``(P, N, 4)`` and ``scores`` ``(P, N)`` of the last layer; ``matched`` ``(layers, objects)``, the query
+    that the matcher gives each object of the scenes one after the other; ``ap`` and ``ap50`` ``(layers, 2)``, without
+    and with NMS at 0.7.
+    """
+    outputs = layer_outputs(model, val)
+    targets = [val[i][1] for i in range(len(val))]
+    matched = []
+    for logits, boxes in zip(outputs["pred_logits"], outputs["pred_boxes"], strict=True):
+        pairs = HungarianMatcher()({"pred_logits": logits, "pred_boxes": boxes}, targets)
+        matched.append(torch.cat([query[target.argsort()] for query, target in pairs]))
+    metrics = [layer_metrics(val, outputs), layer_metrics(val, outputs, nms=0.7)]
+    kept = {
+        "boxes": outputs["pred_boxes"][-1].half(),
+        "scores": outputs["pred_logits"][-1].softmax(-1)[..., :-1].amax(-1).half(),
+        "matched": torch.stack(matched).to(torch.uint8),
+    }
+    for name in ("AP", "AP50"):
+        kept[name.lower()] = torch.tensor([[layer[name] for layer in layers] for layers in metrics]).T.contiguous()
+    return kept
+
+
+def look(see: Callable[[DETR, CocoDetection], dict[str, Tensor]], path: Path, val: CocoDetection) -> dict[str, Tensor]:
+    """What the weights in a file see; it is kept beside them, since looking takes longer than reading."""
+    kept = path.with_suffix(".seen")
+    if not kept.exists():
+        save_file(see(detr_mini.load(path), val), kept)
+    return load_file(kept)
+
+
+def put_together(name: str, folder: Path, val: CocoDetection) -> dict[str, Tensor]:
+    """What was seen at every step, stacked, and the ``steps`` ``(S,)`` themselves."""
+    see = predictions if name == "nano" else slots
+    seen = [look(see, snapshot(folder, step), val) for step in STEPS[name]]
+    scenes = {"scenes": torch.tensor(list(SCENES))} if name == "nano" else {}
+    stacked = {key: torch.stack([one[key] for one in seen]) for key in seen[0]}
+    return {"steps": torch.tensor(STEPS[name]), **scenes, **stacked}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("data/tiny_town"), help="where `make nano` puts Tiny Town")
-    parser.add_argument("--out", type=Path, default=Path("runs/watched"), help="a folder for the run")
-    args = parser.parse_args()
-    config = get_config("nano")
-    watcher = Watcher(CocoDetection(args.data, "val", eval_transforms(config.image_size, config.max_size)))
-    train(config, RECIPES["nano"], args.data, args.out, watch=watcher)
-    save_file(watcher.tensors(), STORED)
-    print(f"kept {len(watcher.steps)} steps in {STORED.name}")
+    parser.add_argument("config", choices=sorted(STEPS))
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="a folder that make-data wrote")
+    parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="a folder for the run")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in RUN; start it if there is none")
+    parser.add_argument("--device", default="cpu", help="default %(default)s")
+    parser.add_argument("--workers", type=int, default=0, help="processes that read pictures (default %(default)s)")
+    options = parser.parse_args()
+    config, snapshots = get_config(options.config), options.out / "snapshots"
+    train(
+        config,
+        RECIPES[options.config],
+        options.data,
+        options.out,
+        resume=options.resume,
+        device=options.device,
+        workers=options.workers,
+        watch=Watcher(STEPS[options.config], snapshots),
+    )
+    val = CocoDetection(options.data, "val", eval_transforms(config.image_size, config.max_size))
+    save_file(put_together(options.config, snapshots, val), options.out / "watched.safetensors")
+    print(
+        f"what {options.config} saw at {len(STEPS[options.config])} steps is in {options.out / 'watched.safetensors'}"
+    )
 
 
 if __name__ == "__main__":
