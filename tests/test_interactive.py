@@ -8,12 +8,14 @@ import re
 import matplotlib as mpl
 import numpy as np
 import pytest
+import torch
 from bs4 import BeautifulSoup
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from PIL import Image
 
-from detr_mini.interactive import cell_picker, slider
+from detr_mini.interactive import KINDS, cell_picker, slider, slot_picker
+from detr_mini.plots import slot_kinds
 
 ALT = "A line that rises from left to right; the slider changes its slope."
 
@@ -45,6 +47,20 @@ def make_picker(maps=None, **changes):
     picture = Image.new("RGB", (40, 30), "white")
     given = {"name": "cells", "alt": ALT, "start": (2, 1)}
     return cell_picker(picture, {"a": random_maps()} if maps is None else maps, **given | changes)
+
+
+def random_slots(moments=3, pictures=6, queries=5, seed=0):
+    """Boxes of all kinds, in half precision as stored predictions are."""
+    boxes = np.random.default_rng(seed).random((moments, pictures, queries, 4)).astype(np.float16)
+    boxes[..., 2:] *= np.float16(0.5)
+    return boxes
+
+
+def make_slots(boxes=None, **changes):
+    boxes = random_slots() if boxes is None else boxes
+    given = {"scores": np.tile([0.2, 0.4, 0.6, 0.8, 1.0], (3, 1)), "labels": ["0", "50", "100"], "scene": 2}
+    given |= {"image": Image.new("RGB", (40, 30), "white"), "name": "slots", "what": "step", "alt": ALT}
+    return slot_picker(boxes, **given | {"start": (1, 2)} | changes)
 
 
 def soup(figure):
@@ -84,7 +100,62 @@ def test_of_several_maps_the_reader_chooses_one():
     assert not soup(make_picker()).find_all("select")
 
 
-@pytest.mark.parametrize("make", [make_slider, make_picker])
+def unpacked(text, *shape):
+    return np.frombuffer(base64.b64decode(text), dtype=np.uint8).reshape(shape)
+
+
+def test_a_slot_picker_has_every_center_under_its_kind():
+    boxes, data = random_slots(), stored(make_slots())
+    points, counts = unpacked(data["points"], 3, 5, 6, 2), np.array(data["counts"])
+    assert list(data["kinds"].values()) == list(KINDS.values())
+    for moment, query in np.ndindex(3, 5):
+        kinds = slot_kinds(torch.from_numpy(boxes[moment, :, query].astype(np.float32)))
+        assert [colour for _, colour, _ in kinds] == list(KINDS.values())
+        assert [len(some) for some, _, _ in kinds] == counts[moment, query].tolist()
+        centers = torch.cat([some[:, :2] for some, _, _ in kinds]).numpy()
+        np.testing.assert_array_equal(points[moment, query], np.round(centers * 255))
+    assert (counts.sum((0, 1)) > 0).all()
+
+
+def test_a_slot_picker_shows_the_box_of_its_picture():
+    boxes = random_slots()
+    data, page = stored(make_slots()), soup(make_slots())
+    own = unpacked(data["own"], 3, 5, 5)
+    np.testing.assert_array_equal(own[..., :4], np.round(boxes[:, 2].astype(np.float32) * 255))
+    assert own[0, :, 4].tolist() == [51, 102, 153, 204, 255]
+    cx, _, w, _ = own[1, 2, :4] / 255
+    style = page.select_one(".box")["style"]
+    assert f"left:{100 * (cx - w / 2):.2f}%" in style
+    assert "border-style:solid" in style
+    assert "border-style:dashed" in soup(make_slots(start=(1, 0))).select_one(".box")["style"]
+
+
+def test_a_slot_picker_shows_its_start_without_a_script():
+    page, data = soup(make_slots()), stored(make_slots())
+    assert [bool(image["alt"].startswith(ALT)) for image in page.find_all("img")] == [True] * 3
+    assert (data["moment"], data["query"], data["columns"], data["pictures"]) == (1, 2, 3, 6)
+    assert (page.input["value"], page.input["max"], page.label.b.string) == ("1", "2", "50")
+    grid = Image.open(io.BytesIO(base64.b64decode(page.img["src"].partition(",")[2]))).convert("RGB")
+    assert grid.size == (3 * 160, 2 * 120)
+    colours = {colour for _, colour in grid.getcolors()}
+    assert {tuple(bytes.fromhex(colour[1:])) for colour in KINDS.values()} <= colours
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"boxes": random_slots()[0]}, r"\(S, P, N, 4\), \(S, N\) and S are wanted"),
+        ({"labels": ["0", "50"]}, "and 2 labels"),
+        ({"scores": np.zeros((3, 4))}, r"scores of shape \(3, 4\)"),
+        ({"boxes": random_slots() * 9}, "cxcywh in"),
+    ],
+)
+def test_slots_that_do_not_fit_are_refused(changes, words):
+    with pytest.raises(ValueError, match=words):
+        make_slots(**changes)
+
+
+@pytest.mark.parametrize("make", [make_slider, make_picker, make_slots])
 def test_the_same_call_gives_the_same_bytes_and_asks_for_nothing(make):
     html = make()._repr_html_()
     assert html == make()._repr_html_()
@@ -92,14 +163,14 @@ def test_the_same_call_gives_the_same_bytes_and_asks_for_nothing(make):
     assert repr(make()) == f"A figure to play with: {ALT}"
 
 
-@pytest.mark.parametrize("make", [make_slider, make_picker])
+@pytest.mark.parametrize("make", [make_slider, make_picker, make_slots])
 def test_the_script_finds_its_own_figure(make):
     html = make(name="my-own")._repr_html_()
     assert re.search(r"<figure class=\"interactive\" data-name=\"my-own\"", html)
     assert 'figure.interactive[data-name="my-own"]:not([data-ready])' in html
 
 
-@pytest.mark.parametrize("make", [make_slider, make_picker])
+@pytest.mark.parametrize("make", [make_slider, make_picker, make_slots])
 @pytest.mark.parametrize(("changes", "words"), [({"name": "a b"}, "letters"), ({"alt": "A line."}, "too short")])
 def test_a_name_or_text_that_will_not_do_is_refused(make, changes, words):
     with pytest.raises(ValueError, match=words):
@@ -123,5 +194,6 @@ def test_arrow_keys_are_left_to_the_figure():
     page = soup(make_slider())
     assert page.input["data-lm-suppress-shortcuts"] == "true"
     page = soup(make_picker({"first": random_maps(), "second": random_maps(seed=1)}))
-    for element in (page.select_one("[tabindex]"), page.find("select")):
+    slots = soup(make_slots())
+    for element in (page.select_one("[tabindex]"), page.find("select"), slots.select_one("[tabindex]"), slots.input):
         assert element["data-lm-suppress-shortcuts"] == "true"
