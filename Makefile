@@ -4,6 +4,7 @@
 PYTHON ?= python3
 PORT ?= 8000
 TOWN ?= data/tiny_town
+LARGE_TOWN ?= data/tiny_town_large
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -41,13 +42,18 @@ lint: $(READY)  ## ruff and mypy
 bench: $(READY)  ## measure against Hugging Face and plain forms, into benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks
 
-nano mini: $(READY) $(TOWN)
-	$(BIN)/python -m detr_mini train --data $(TOWN) --config $@ --out runs/$@
-nano:  ## train the shipped model on Tiny Town (a quarter of an hour)
-mini:  ## train the larger one (hours on two cores)
+nano: $(READY) $(TOWN)  ## train the smaller shipped model (a quarter of an hour)
+	$(BIN)/python -m detr_mini train --data $(TOWN) --config nano --out runs/nano
+
+# On one thread, so that any number of cores gives the same weights; a stopped run is gone on with.
+mini: $(READY) $(LARGE_TOWN)  ## train the larger one and keep what it saw on the way (two hours)
+	OMP_NUM_THREADS=1 $(BIN)/python tools/watch_training.py mini --data $(LARGE_TOWN) --out runs/mini --workers 1 --resume
 
 $(TOWN): | $(READY)
-	$(BIN)/python -m detr_mini make-data $(TOWN)
+	$(BIN)/python -m detr_mini make-data $@
+
+$(LARGE_TOWN): | $(READY)
+	$(BIN)/python -m detr_mini make-data $@ --train 36000
 
 clean:  ## remove what was built; .venv, data and runs stay
 	rm -rf _build build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

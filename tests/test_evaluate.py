@@ -9,7 +9,15 @@ from PIL import Image
 from detr_mini.config import get_config
 from detr_mini.data import CocoDetection, eval_transforms
 from detr_mini.detr import DETR
-from detr_mini.evaluate import COCO_NAMES, coco_metrics, detect, evaluate
+from detr_mini.evaluate import (
+    COCO_NAMES,
+    coco_metrics,
+    detect,
+    evaluate,
+    layer_metrics,
+    layer_outputs,
+    non_maximum_suppression,
+)
 
 BOXES = ([10, 10, 20, 20], [60, 10, 40, 60], [10, 50, 8, 8])  # xywh, areas 400, 2400 and 64
 
@@ -95,3 +103,60 @@ def test_evaluate_agrees_with_its_parts_and_leaves_no_print(town, capsys):
     dataset = CocoDetection(town, "val", eval_transforms(None))
     assert evaluate(model, dataset, batch_size=3) == coco_metrics(dataset, detect(model, dataset, batch_size=12))
     assert capsys.readouterr().out == ""
+
+
+def test_layer_outputs_are_what_the_model_says_layer_by_layer(town):
+    torch.manual_seed(0)
+    model = DETR(get_config("nano", hidden_dim=16, nheads=2, num_queries=9)).eval()
+    dataset = CocoDetection(town, "val", eval_transforms(None))
+    outputs = layer_outputs(model, dataset, batch_size=5)
+    assert outputs["pred_logits"].shape == (3, 12, 9, 15)
+    assert outputs["pred_boxes"].shape == (3, 12, 9, 4)
+    last = [dataset[i] for i in range(10, 12)]
+    with torch.no_grad():
+        alone = model([image for image, _ in last])
+    torch.testing.assert_close(outputs["pred_boxes"][0, 10:], alone["aux_outputs"][0]["pred_boxes"])
+    torch.testing.assert_close(outputs["pred_logits"][2, 10:], alone["pred_logits"])
+    assert outputs["image_id"][10:].tolist() == [int(target["image_id"]) for _, target in last]
+    assert outputs["orig_size"][10:].tolist() == [target["orig_size"].tolist() for _, target in last]
+
+
+def test_the_last_layer_is_what_evaluate_measures(town):
+    torch.manual_seed(0)
+    model = DETR(get_config("nano", hidden_dim=16, nheads=2, num_queries=9, aux_loss=False)).eval()
+    dataset = CocoDetection(town, "val", eval_transforms(None))
+    (metrics,) = layer_metrics(dataset, layer_outputs(model, dataset))
+    assert metrics == evaluate(model, dataset)
+
+
+def test_each_layer_is_measured_with_and_without_nms(tmp_path):
+    dataset = write_coco(tmp_path)
+    boxes = torch.tensor(
+        [[*BOXES[0]], [*BOXES[0]], [*BOXES[1]], [*BOXES[2]]], dtype=torch.float
+    )  # the first object is seen twice
+    boxes = torch.cat([boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2:]], dim=1) / torch.tensor([120, 90, 120, 90])
+    logits = torch.full((2, 1, 4, 7), -9.0)
+    for query, (category, score) in enumerate([(2, 9.0), (2, 8.0), (2, 7.0), (5, 9.0)]):
+        logits[:, 0, query, category] = score
+    logits[0, 0, :, 6] = 20.0  # the first layer ranks as the second one does, with tiny scores
+    outputs = {
+        "pred_logits": logits,
+        "pred_boxes": boxes.expand(2, 1, 4, 4),
+        "image_id": torch.tensor([7]),
+        "orig_size": torch.tensor([[90, 120]]),
+    }
+    plain, clean = layer_metrics(dataset, outputs), layer_metrics(dataset, outputs, nms=0.7)
+    assert [layer["AP50"] for layer in clean] == pytest.approx([1, 1])
+    with_a_duplicate = (51 + 50 * 2 / 3) / 101  # cats: hit, duplicate, hit
+    assert [layer["AP50"] for layer in plain] == pytest.approx([(with_a_duplicate + 1) / 2] * 2)
+
+
+def test_suppression_spares_other_classes_and_smaller_overlaps():
+    found = {
+        "boxes": torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, 8], [0, 0, 10, 9], [0, 0, 10, 6]]),
+        "scores": torch.tensor([0.9, 0.8, 0.7, 0.6]),
+        "labels": torch.tensor([1, 1, 2, 1]),
+    }
+    kept = non_maximum_suppression(found, 0.7)
+    assert sorted(kept["scores"].tolist()) == pytest.approx([0.6, 0.7, 0.9])
+    assert kept["labels"].tolist() == [1, 2, 1]

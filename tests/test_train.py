@@ -11,6 +11,7 @@ import torch
 
 from detr_mini.config import get_config
 from detr_mini.data import SeededPictures
+from detr_mini.detr import DETR
 from detr_mini.nested_tensor import NestedTensor
 from detr_mini.recipe import RECIPES, Recipe
 from detr_mini.run import Run
@@ -200,6 +201,29 @@ def test_a_run_that_is_watched_trains_to_the_same_weights(town, tmp_path):
     assert len(seen) > 3
     for name, value in alone.state_dict().items():
         assert watched.state_dict()[name].equal(value), name
+
+
+def test_a_model_trains_on_from_its_own_weights(town, tmp_path):
+    torch.manual_seed(5)
+    start = DETR(CONFIG)
+    before = {name: value.clone() for name, value in start.state_dict().items()}
+    recipe = replace(RECIPE, epochs=1, lr=0.0, lr_backbone=0.0)
+    trained = train(start, recipe, town, tmp_path, progress=False)
+    for name, parameter in trained.named_parameters():
+        assert parameter.equal(before[name]), name
+
+
+def test_a_checkpoint_from_before_a_field_had_its_default(tmp_path):
+    """A recipe grows; a run that was begun earlier can still be gone on with."""
+    run_in(tmp_path).save()
+    (path,) = tmp_path.glob("checkpoint-*.pth")
+    state = torch.load(path, weights_only=True)
+    del state["recipe"]["giou_loss_coef"]
+    path.unlink()
+    torch.save(state, tmp_path / "checkpoint-00000001-x.pth")
+    with pytest.raises(ValueError, match="giou_loss_coef=2"):
+        run_in(tmp_path, replace(RECIPE, giou_loss_coef=1.0), resume=True)
+    run_in(tmp_path, resume=True)
 
 
 def test_a_finished_run_is_not_overwritten(town, tmp_path):

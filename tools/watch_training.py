@@ -5,10 +5,12 @@
 
 The weights at chosen steps go to ``RUN/snapshots``; what those models see on the validation scenes is put together in
 ``RUN/watched.safetensors``. A run that was stopped goes on with ``--resume``. The last weights are those that
-``python -m detr_mini train`` gives.
+``python -m detr_mini train`` gives. ``--ship`` puts all that the book reads into the package.
 """
 
 import argparse
+import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,9 +22,10 @@ import detr_mini
 from detr_mini.config import get_config
 from detr_mini.data import CocoDetection, collate, eval_transforms
 from detr_mini.detr import DETR
-from detr_mini.evaluate import layer_metrics, layer_outputs
+from detr_mini.evaluate import evaluate, layer_metrics, layer_outputs
 from detr_mini.matcher import HungarianMatcher
 from detr_mini.notebook import SCENE
+from detr_mini.pretrained import CHECKPOINTS
 from detr_mini.recipe import RECIPES
 from detr_mini.train import train
 
@@ -30,6 +33,7 @@ STEPS = {
     "nano": [0, 20, 50, 100, 200, 300, 400, *range(500, 10_501, 500)],
     "mini": [0, 50, 100, 200, 500, 1000, 1500, 2000, 3000, *range(4500, 27_001, 1500)],
 }
+SHIPPED_STEPS = {"nano": [], "mini": [500, 3000, 9000]}  # the models on the way that come with the package
 SCENES = range(SCENE - 16, SCENE + 16)  # of the validation set, of which nano's predictions are kept
 
 
@@ -100,12 +104,25 @@ def put_together(name: str, folder: Path, val: CocoDetection) -> dict[str, Tenso
     return {"steps": torch.tensor(STEPS[name]), **scenes, **stacked}
 
 
+def ship(name: str, run: Path, val: CocoDetection, package: Path = CHECKPOINTS) -> None:
+    """Put a finished run into the package: weights, log, COCO's numbers, and what was watched."""
+    shutil.copyfile(run / "model.safetensors", package / f"{name}.safetensors")
+    shutil.copyfile(run / "log.jsonl", package / f"{name}.jsonl")
+    metrics = evaluate(detr_mini.load(package / f"{name}.safetensors"), val)
+    (package / f"{name}.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    shutil.copyfile(run / "watched.safetensors", package / "watched" / f"{name}.safetensors")
+    for step in SHIPPED_STEPS[name]:
+        model = detr_mini.load(snapshot(run / "snapshots", step))
+        detr_mini.save(model, package / "watched" / f"{name}-{step:05}.safetensors")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", choices=sorted(STEPS))
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="a folder that make-data wrote")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="a folder for the run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in RUN; start it if there is none")
+    parser.add_argument("--ship", action="store_true", help="put the results into detr_mini/checkpoints")
     parser.add_argument("--device", default="cpu", help="default %(default)s")
     parser.add_argument("--workers", type=int, default=0, help="processes that read pictures (default %(default)s)")
     options = parser.parse_args()
