@@ -46,8 +46,8 @@ nano: $(READY) $(TOWN)  ## train the smaller shipped model (a quarter of an hour
 	$(BIN)/python -m detr_mini train --data $(TOWN) --config nano --out runs/nano
 
 # On one thread, so that any number of cores gives the same weights; a stopped run is gone on with.
-mini: $(READY) $(LARGE_TOWN) $(TOWN)  ## train the larger one and keep what it saw on the way (two hours)
-	OMP_NUM_THREADS=1 $(BIN)/python tools/watch_training.py mini --data $(LARGE_TOWN) $(TOWN) --out runs/mini --workers 1 --resume
+mini: $(READY) $(LARGE_TOWN)  ## train the larger one and keep what it saw on the way (two hours)
+	OMP_NUM_THREADS=1 $(BIN)/python tools/watch_training.py mini --data $(LARGE_TOWN) --out runs/mini --workers 1 --resume
 
 $(TOWN): | $(READY)
 	$(BIN)/python -m detr_mini make-data $@

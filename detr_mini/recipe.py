@@ -18,10 +18,8 @@ class Recipe:
     lr_drop: int | None = 200  # epoch after which the rates fall to a tenth; None: a cosine down to zero
     clip_max_norm: float = 0.1
     eos_coef: float = 0.1  # weight of "no object" in the class loss
-    ce_loss_coef: float = 1.0  # weights of the three losses
-    bbox_loss_coef: float = 5.0
+    bbox_loss_coef: float = 5.0  # weight of the L1 loss; the matching cost keeps the published weights
     giou_loss_coef: float = 2.0
-    cost_class: float = 1.0  # weight of the class in the matching; boxes count 5 (L1) and 2 (GIoU) there
     sizes: tuple[int, ...] | None = PAPER_SIZES  # short sides drawn in training; None: pictures as they are
     eval_every: int = 1  # epochs
 
@@ -35,9 +33,4 @@ _FROM_SCRATCH = Recipe(
 RECIPES = {
     "nano": replace(_FROM_SCRATCH, epochs=7),
     "mini": replace(_FROM_SCRATCH, epochs=6),  # of three times as many pictures
-    # After that: of two queries with nearly the same box, the class decides which is matched. So the one that is
-    # surer stays it, the other learns to be silent, and NMS has less to do.
-    "mini_settled": replace(
-        _FROM_SCRATCH, lr=4e-4, lr_backbone=4e-4, warmup_steps=50, epochs=2, ce_loss_coef=2.0, cost_class=4.0
-    ),
 }

@@ -53,13 +53,8 @@ class Run:
         torch.manual_seed(seed)
         model = model if isinstance(model, DETR) else DETR(model)
         self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        matcher = HungarianMatcher(cost_class=recipe.cost_class)
-        weights = {
-            "loss_ce": recipe.ce_loss_coef,
-            "loss_bbox": recipe.bbox_loss_coef,
-            "loss_giou": recipe.giou_loss_coef,
-        }
-        criterion = SetCriterion(model.config.num_classes, matcher, weights, recipe.eos_coef)
+        weights = {"loss_ce": 1.0, "loss_bbox": recipe.bbox_loss_coef, "loss_giou": recipe.giou_loss_coef}
+        criterion = SetCriterion(model.config.num_classes, HungarianMatcher(), weights, recipe.eos_coef)
         self.criterion = criterion.to(self.device)
         self.optimizer = torch.optim.AdamW(self._parameter_groups(), weight_decay=recipe.weight_decay, fused=True)
         self.epoch = 0  # finished ones

@@ -5,16 +5,14 @@ import json
 import pytest
 import torch
 import watch_training as tool
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import detr_mini
-from detr_mini.config import get_config
 from detr_mini.data import CocoDetection, collate, eval_transforms, make_data
 from detr_mini.detr import DETR, build
 from detr_mini.evaluate import evaluate, layer_outputs
 from detr_mini.matcher import HungarianMatcher
 from detr_mini.pretrained import CHECKPOINTS
-from detr_mini.recipe import RECIPES
 
 
 @pytest.fixture
@@ -82,43 +80,25 @@ def test_what_is_stored_has_its_steps(name):
     assert stored["steps"].tolist() == tool.STEPS[name]
 
 
-def test_phases_follow_each_other_and_all_of_it_is_shipped(town, tmp_path, monkeypatch, capsys):
-    """A whole small run: two phases, a log that counts on, and the package's files."""
-    from dataclasses import replace
-
-    tiny = get_config("nano", hidden_dim=16, nheads=2, enc_layers=1, dec_layers=2, num_queries=12)
-    phase = replace(RECIPES["nano"], epochs=1, warmup_steps=0)
-    monkeypatch.setitem(tool.RECIPES, "mini", phase)
-    monkeypatch.setitem(tool.RECIPES, "mini_settled", replace(phase, cost_class=4.0))
-    monkeypatch.setitem(tool.STEPS, "mini", [0, 3, 4, 8])
-    monkeypatch.setitem(tool.SHIPPED_STEPS, "mini", [3])
-    monkeypatch.setattr(tool, "get_config", lambda name: tiny)
+def test_shipping_puts_all_that_the_book_reads_into_the_package(town, tmp_path, model, monkeypatch):
+    monkeypatch.setitem(tool.STEPS, "mini", [0, 500])
+    monkeypatch.setitem(tool.SHIPPED_STEPS, "mini", [500])
     run, package = tmp_path / "run", tmp_path / "package"
     (package / "watched").mkdir(parents=True)
-    monkeypatch.setattr(tool.ship, "__defaults__", (package,))
-    arguments = ["mini", "--data", str(town), str(town), "--out", str(run), "--ship"]
-    monkeypatch.setattr("sys.argv", ["watch_training.py", *arguments])
-    tool.main()
-
-    weights = {"mini.safetensors", "watched/mini-00003.safetensors"}
-    names = {str(path.relative_to(package)) for path in package.rglob("*.*")}
-    assert names == weights | {"mini.jsonl", "mini.json", "watched/mini.safetensors"}
-    last = detr_mini.load(tool.snapshot(run / "snapshots", 8)).query_embed.weight
-    torch.testing.assert_close(detr_mini.load(package / "mini.safetensors").query_embed.weight, last.half().float())
-    middle = [detr_mini.load(tool.snapshot(run / "snapshots", step)).query_embed.weight for step in (0, 4)]
-    assert not middle[0].equal(middle[1])
-    assert not middle[1].equal(last)
-    lines = [json.loads(line) for line in (package / "mini.jsonl").read_text().splitlines()]
-    assert [(line["epoch"], line["step"], line["images"]) for line in lines] == [(1, 4, 32), (2, 8, 64)]
-    assert lines[1]["seconds"] > lines[0]["seconds"]
+    watcher = tool.Watcher([0, 500], run / "snapshots")
+    watcher(0, model)
+    watcher(500, model)
+    detr_mini.save(model, run / "model.safetensors")
+    (run / "log.jsonl").write_text("{}\n")
     val = CocoDetection(town, "val", eval_transforms(None))
+    save_file(tool.put_together("mini", run / "snapshots", val), run / "watched.safetensors")
+    tool.ship("mini", run, val, package)
+    names = {str(path.relative_to(package)) for path in package.rglob("*.*")}
+    weights = {"mini.safetensors", "watched/mini-00500.safetensors"}
+    assert names == weights | {"mini.jsonl", "mini.json", "watched/mini.safetensors"}
+    for name in weights:
+        shipped = detr_mini.load(package / name)
+        torch.testing.assert_close(shipped.query_embed.weight, model.query_embed.weight, rtol=1e-3, atol=1e-3)
     assert json.loads((package / "mini.json").read_text()) == evaluate(
         detr_mini.load(package / "mini.safetensors"), val
     )
-
-
-def test_each_phase_needs_its_data(monkeypatch, capsys):
-    monkeypatch.setattr("sys.argv", ["watch_training.py", "mini", "--data", "one", "--out", "run"])
-    with pytest.raises(SystemExit):
-        tool.main()
-    assert "mini is trained in 2 phases: --data needs as many folders" in capsys.readouterr().err

@@ -1,11 +1,11 @@
 """Train nano or mini and keep what it was along the way, for the chapters that look at learning.
 
     python tools/watch_training.py nano --data data/tiny_town --out runs/watched
-    python tools/watch_training.py mini --data data/tiny_town_large data/tiny_town --out runs/mini --resume
+    python tools/watch_training.py mini --data data/tiny_town_large --out runs/mini --resume
 
-mini is trained in two phases, each with a recipe and a data folder of its own. The weights at chosen steps go to
-``RUN/snapshots``; what those models see on the validation scenes is put together in ``RUN/watched.safetensors``.
-A run that was stopped goes on with ``--resume``. ``--ship`` puts all that the book reads into the package.
+The weights at chosen steps go to ``RUN/snapshots``; what those models see on the validation scenes is put together in
+``RUN/watched.safetensors``. A run that was stopped goes on with ``--resume``. The last weights are those that
+``python -m detr_mini train`` gives. ``--ship`` puts all that the book reads into the package.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import detr_mini
-from detr_mini.config import DETRConfig, get_config
+from detr_mini.config import get_config
 from detr_mini.data import CocoDetection, collate, eval_transforms
 from detr_mini.detr import DETR
 from detr_mini.evaluate import evaluate, layer_metrics, layer_outputs
@@ -29,29 +29,24 @@ from detr_mini.pretrained import CHECKPOINTS
 from detr_mini.recipe import RECIPES
 from detr_mini.train import train
 
-PHASES = {"nano": ["nano"], "mini": ["mini", "mini_settled"]}  # names of recipes
 STEPS = {
     "nano": [0, 20, 50, 100, 200, 300, 400, *range(500, 10_501, 500)],
-    "mini": [0, 50, 100, 200, 500, 1000, 1500, 2000, 3000, *range(4500, 30_001, 1500)],
+    "mini": [0, 50, 100, 200, 500, 1000, 1500, 2000, 3000, *range(4500, 27_001, 1500)],
 }
 SHIPPED_STEPS = {"nano": [], "mini": [500, 3000, 9000]}  # the models on the way that come with the package
 SCENES = range(SCENE - 16, SCENE + 16)  # of the validation set, of which nano's predictions are kept
 
 
 class Watcher:
-    """Writes the weights at some steps to ``folder``; after an interruption they are made again, the same.
+    """Writes the weights at some steps to ``folder``; after an interruption they are made again, the same."""
 
-    Args:
-        before: steps of the phases before this one, to which its own are added.
-    """
-
-    def __init__(self, steps: list[int], folder: Path, before: int = 0) -> None:
-        self.steps, self.folder, self.before = set(steps), folder, before
+    def __init__(self, steps: list[int], folder: Path) -> None:
+        self.steps, self.folder = set(steps), folder
         folder.mkdir(parents=True, exist_ok=True)
 
     def __call__(self, step: int, model: DETR) -> None:
-        if self.before + step in self.steps:
-            detr_mini.save(model, snapshot(self.folder, self.before + step), dtype=None)
+        if step in self.steps:
+            detr_mini.save(model, snapshot(self.folder, step), dtype=None)
 
 
 def snapshot(folder: Path, step: int) -> Path:
@@ -109,24 +104,10 @@ def put_together(name: str, folder: Path, val: CocoDetection) -> dict[str, Tenso
     return {"steps": torch.tensor(STEPS[name]), **scenes, **stacked}
 
 
-def whole_log(folders: list[Path]) -> list[dict[str, float]]:
-    """The logs of the phases as one: epochs, steps, images and seconds are counted on."""
-    lines: list[dict[str, float]] = []
-    for folder in folders:
-        before = lines[-1] if lines else {}
-        for text in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines():
-            line = json.loads(text)
-            counts = {name: line[name] + before.get(name, 0) for name in ("epoch", "step", "images", "seconds")}
-            lines.append(line | counts | {"seconds": round(counts["seconds"], 1)})
-    return lines
-
-
 def ship(name: str, run: Path, val: CocoDetection, package: Path = CHECKPOINTS) -> None:
     """Put a finished run into the package: weights, log, COCO's numbers, and what was watched."""
-    folders = phase_folders(name, run)
-    shutil.copyfile(folders[-1] / "model.safetensors", package / f"{name}.safetensors")
-    log = "".join(json.dumps(line) + "\n" for line in whole_log(folders))
-    (package / f"{name}.jsonl").write_text(log, encoding="utf-8")
+    shutil.copyfile(run / "model.safetensors", package / f"{name}.safetensors")
+    shutil.copyfile(run / "log.jsonl", package / f"{name}.jsonl")
     metrics = evaluate(detr_mini.load(package / f"{name}.safetensors"), val)
     (package / f"{name}.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     shutil.copyfile(run / "watched.safetensors", package / "watched" / f"{name}.safetensors")
@@ -135,43 +116,32 @@ def ship(name: str, run: Path, val: CocoDetection, package: Path = CHECKPOINTS) 
         detr_mini.save(model, package / "watched" / f"{name}-{step:05}.safetensors")
 
 
-def phase_folders(name: str, run: Path) -> list[Path]:
-    """Where each phase has its checkpoints and its log: the first in the run's own folder."""
-    return [run, *(run / phase for phase in PHASES[name][1:])]
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", choices=sorted(STEPS))
-    parser.add_argument("--data", type=Path, nargs="+", required=True, metavar="DIR", help="a folder for each phase")
+    parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="a folder that make-data wrote")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="a folder for the run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in RUN; start it if there is none")
     parser.add_argument("--ship", action="store_true", help="put the results into detr_mini/checkpoints")
     parser.add_argument("--device", default="cpu", help="default %(default)s")
     parser.add_argument("--workers", type=int, default=0, help="processes that read pictures (default %(default)s)")
     options = parser.parse_args()
-    phases = PHASES[options.config]
-    if len(options.data) != len(phases):
-        parser.error(f"{options.config} is trained in {len(phases)} phases: --data needs as many folders")
-    config, snapshots, before = get_config(options.config), options.out / "snapshots", 0
-    model: DETR | DETRConfig = config
-    for phase, data, folder in zip(phases, options.data, phase_folders(options.config, options.out), strict=True):
-        model = train(
-            model,
-            RECIPES[phase],
-            data,
-            folder,
-            resume=options.resume,
-            device=options.device,
-            workers=options.workers,
-            watch=Watcher(STEPS[options.config], snapshots, before),
-        )
-        before += int(whole_log([folder])[-1]["step"])
-    val = CocoDetection(options.data[-1], "val", eval_transforms(config.image_size, config.max_size))
+    config, snapshots = get_config(options.config), options.out / "snapshots"
+    train(
+        config,
+        RECIPES[options.config],
+        options.data,
+        options.out,
+        resume=options.resume,
+        device=options.device,
+        workers=options.workers,
+        watch=Watcher(STEPS[options.config], snapshots),
+    )
+    val = CocoDetection(options.data, "val", eval_transforms(config.image_size, config.max_size))
     save_file(put_together(options.config, snapshots, val), options.out / "watched.safetensors")
-    if options.ship:
-        ship(options.config, options.out, val)
-    print(f"what {options.config} was along the way is in {options.out}")
+    print(
+        f"what {options.config} saw at {len(STEPS[options.config])} steps is in {options.out / 'watched.safetensors'}"
+    )
 
 
 if __name__ == "__main__":
