@@ -139,9 +139,9 @@ def main() -> None:
     )
     val = CocoDetection(options.data, "val", eval_transforms(config.image_size, config.max_size))
     save_file(put_together(options.config, snapshots, val), options.out / "watched.safetensors")
-    print(
-        f"what {options.config} saw at {len(STEPS[options.config])} steps is in {options.out / 'watched.safetensors'}"
-    )
+    if options.ship:
+        ship(options.config, options.out, val)
+    print(f"what {options.config} was along the way is in {options.out}")
 
 
 if __name__ == "__main__":
