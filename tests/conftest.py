@@ -12,7 +12,8 @@ settings.register_profile("fuzz", deadline=None, max_examples=10_000)  # see tes
 
 # Small tensors gain nothing from threads that wait for each other on a busy machine.
 if "OMP_NUM_THREADS" not in os.environ:
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    alone = "PYTEST_XDIST_WORKER" not in os.environ
+    torch.set_num_threads(min(2, os.cpu_count() or 1) if alone else 1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
