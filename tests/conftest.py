@@ -10,8 +10,8 @@ from hypothesis import settings
 
 settings.register_profile("fuzz", deadline=None, max_examples=10_000)  # see test_fuzz.py
 
-# Small tensors gain nothing from threads that wait for each other on a busy machine. Where several processes test side by
-# side, each has one thread, and so have the processes that it starts: their numbers are compared with its own.
+# Small tensors gain nothing from threads that wait for each other on a busy machine. Where several processes test side
+# by side, each has one thread, and so have the processes that it starts: their numbers are compared with its own.
 if "PYTEST_XDIST_WORKER" in os.environ:
     os.environ["OMP_NUM_THREADS"] = "1"
     torch.set_num_threads(1)
