@@ -1,4 +1,7 @@
-"""Evaluation: COCO average precision, by pycocotools."""
+"""Evaluation: COCO average precision, by pycocotools.
+
+Chapter: *Evaluation*, ``book/15_evaluate``.
+"""
 
 import contextlib
 import io

@@ -2,7 +2,7 @@
 
 Nothing here changes the model or its forward pass: what is wanted is recomputed from the inputs that hooks saw.
 
-Chapter: *Object queries and heads*, ``book/10_detr``.
+Chapters: *What queries learn*, ``book/16_slots``, and *Attention maps*, ``book/17_attention_maps``.
 """
 
 from collections.abc import Callable, Sequence

@@ -19,19 +19,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from detr_mini.notebook import CARD, COLOURS, CSS_DPI, QUIET
-from detr_mini.plots import LARGE, SMALL
+from detr_mini.plots import SLOT_KINDS, SLOT_LEGEND, slot_kind
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from PIL import Image
 
 _KEYS = 'data-lm-suppress-shortcuts="true"'  # arrow keys are for the figure, not for JupyterLab's cells
-KINDS = {  # of boxes, in the order in which slot panels draw them
-    "medium": QUIET,
-    "large, wide": COLOURS["vermilion"],
-    "large, tall": COLOURS["blue"],
-    "small": COLOURS["green"],
-}
 SHARPNESS = 1.5  # pixels stored per pixel of the page: less than a still figure has, since there are many pictures
 
 
@@ -195,7 +189,7 @@ def slot_picker(
     moment, query = start
     columns = math.ceil(len(counts[0]) ** 0.5)
     stored = {"points": _base64(points), "counts": counts.tolist(), "own": _base64(_bytes(own)), "labels": list(labels)}
-    stored |= {"pictures": points.shape[2], "columns": columns, "moment": moment, "query": query, "kinds": KINDS}
+    stored |= {"pictures": points.shape[2], "columns": columns, "moment": moment, "query": query, "kinds": SLOT_KINDS}
     pictures = [
         _slots_drawn(points[moment], counts[moment], columns, picture.width / picture.height),
         _slots_drawn(points[moment, query, None], counts[moment, query, None], 1, picture.width / picture.height),
@@ -214,8 +208,9 @@ def _slot_body(stored: dict[str, Any], uris: list[str], pictures: list[Any], own
     panels = [f"position:relative;min-width:0;aspect-ratio:{p.width}/{p.height};overflow:hidden" for p in pictures]
     dot = "display:inline-block;width:0.7em;height:0.7em;border-radius:50%;background"
     legend = "".join(
-        f'<span style="white-space:nowrap"><span aria-hidden="true" style="{dot}:{KINDS[kind]}"></span> {kind}</span>'
-        for kind in ("small", "medium", "large, wide", "large, tall")
+        f'<span style="white-space:nowrap"><span aria-hidden="true" style="{dot}:{SLOT_KINDS[kind]}"></span> '
+        f"{kind}</span>"
+        for kind in SLOT_LEGEND
     )
     box = f"position:absolute;box-sizing:border-box;outline:1px solid {CARD};border:3px solid {COLOURS['vermilion']}"
     return f"""<div class="panels" style="display:flex;flex-wrap:wrap;gap:10px;max-width:760px;align-items:flex-start">
@@ -246,12 +241,10 @@ def _checked(name: str, alt: str) -> str:
 
 def _slot_points(boxes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Centers ``(S, N, P, 2)`` as bytes, sorted by kind, and how many there are of each: ``(S, N, kinds)``."""
-    area = boxes[..., 2] * boxes[..., 3]  # (S, P, N)
-    kinds = np.select([area < SMALL, area < LARGE, boxes[..., 2] >= boxes[..., 3]], [3, 0, 1], default=2)
-    kinds = kinds.transpose(0, 2, 1)  # (S, N, P)
+    kinds = slot_kind(boxes).transpose(0, 2, 1)  # (S, N, P)
     order = kinds.argsort(axis=-1, kind="stable")
     centers = _bytes(boxes[..., :2]).transpose(0, 2, 1, 3)  # (S, N, P, 2)
-    counts = (kinds[..., None] == np.arange(len(KINDS))).sum(axis=2)
+    counts = (kinds[..., None] == np.arange(len(SLOT_KINDS))).sum(axis=2)
     return np.take_along_axis(centers, order[..., None], axis=2), counts
 
 
@@ -266,7 +259,7 @@ def _slots_drawn(points: np.ndarray, counts: np.ndarray, columns: int, aspect: f
     for query, (some, count) in enumerate(zip(points, counts, strict=True)):
         top, left = query // columns * height, query % columns * width
         drawn[top, left : left + width] = drawn[top : top + height, left] = _rgb(QUIET)
-        colours = np.repeat([_rgb(colour) for colour in KINDS.values()], count, axis=0)
+        colours = np.repeat([_rgb(colour) for colour in SLOT_KINDS.values()], count, axis=0)
         for (x, y), colour in zip(some.astype(float) / 255, colours, strict=True):
             row, column = top + round(y * (height - dot)), left + round(x * (width - dot))
             drawn[row : row + dot, column : column + dot] = colour

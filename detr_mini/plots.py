@@ -14,6 +14,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SMALL, LARGE = 0.03, 0.06  # shares of the picture: in a slot panel boxes below are "small", from there on "large"
+SLOT_KINDS = {  # of boxes, and their colours, in the order in which slot panels draw them
+    "medium": QUIET,
+    "large, wide": COLOURS["vermilion"],
+    "large, tall": COLOURS["blue"],
+    "small": COLOURS["green"],
+}
+SLOT_LEGEND = ("small", "medium", "large, wide", "large, tall")
 
 
 def draw_boxes(ax: "Axes", image: Any, boxes: Tensor, texts: Sequence[str], *, colours: Sequence[str] = ()) -> None:
@@ -95,23 +102,25 @@ def slot_panels(boxes: Tensor, *, queries: Sequence[int] | None = None, columns:
 
 def slot_kinds(boxes: Tensor) -> list[tuple[Tensor, str, float]]:
     """Split boxes ``(M, 4)`` by size and shape; each kind with its colour and point size, largest kind drawn first."""
-    width, height = boxes[:, 2], boxes[:, 3]
-    area = width * height
-    large, small = area >= LARGE, area < SMALL
+    kinds = slot_kind(boxes.numpy())
     return [
-        (boxes[~large & ~small], QUIET, 2.5),
-        (boxes[large & (width >= height)], COLOURS["vermilion"], 7.0),
-        (boxes[large & (width < height)], COLOURS["blue"], 7.0),
-        (boxes[small], COLOURS["green"], 2.5),
+        (boxes[kinds == number], colour, 7.0 if kind.startswith("large") else 2.5)
+        for number, (kind, colour) in enumerate(SLOT_KINDS.items())
     ]
+
+
+def slot_kind(boxes: np.ndarray) -> np.ndarray:
+    """The kind of each box ``(..., 4)``, cxcywh in [0, 1]: its place in ``SLOT_KINDS``, ``(...)``."""
+    width, height = boxes[..., 2], boxes[..., 3]
+    area = width * height
+    return np.select([area < SMALL, area < LARGE, width >= height], [3, 0, 1], default=2)
 
 
 def _slot_legend(figure: "Figure") -> None:
     from matplotlib.lines import Line2D
 
-    kinds = (("small", "green"), ("medium", None), ("large, wide", "vermilion"), ("large, tall", "blue"))
     handles = [
-        Line2D([], [], marker="o", linestyle="", markersize=5, color=COLOURS[c] if c else QUIET, label=label)
-        for label, c in kinds
+        Line2D([], [], marker="o", linestyle="", markersize=5, color=SLOT_KINDS[kind], label=kind)
+        for kind in SLOT_LEGEND
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8, labelcolor=INK)

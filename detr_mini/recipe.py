@@ -1,4 +1,7 @@
-"""How a model is trained: one frozen dataclass, and a table of names."""
+"""How a model is trained: one frozen dataclass, and a table of names.
+
+Chapter: *Training*, ``book/14_train``.
+"""
 
 from dataclasses import dataclass, replace
 

@@ -1,4 +1,7 @@
-"""A training run: a step, its log and its checkpoints, and how to go on from one."""
+"""A training run: a step, its log and its checkpoints, and how to go on from one.
+
+Chapter: *Training*, ``book/14_train``.
+"""
 
 import contextlib
 import math

@@ -1,4 +1,7 @@
-"""Training: one loop, over batches that follow from a seed, which can be stopped and gone on with anywhere."""
+"""Training: one loop, over batches that follow from a seed, which can be stopped and gone on with anywhere.
+
+Chapter: *Training*, ``book/14_train``.
+"""
 
 import os
 from collections.abc import Callable

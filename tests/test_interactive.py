@@ -14,8 +14,8 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from PIL import Image
 
-from detr_mini.interactive import KINDS, cell_picker, slider, slot_picker
-from detr_mini.plots import slot_kinds
+from detr_mini.interactive import cell_picker, slider, slot_picker
+from detr_mini.plots import SLOT_KINDS, slot_kinds
 
 ALT = "A line that rises from left to right; the slider changes its slope."
 
@@ -107,10 +107,10 @@ def unpacked(text, *shape):
 def test_a_slot_picker_has_every_center_under_its_kind():
     boxes, data = random_slots(), stored(make_slots())
     points, counts = unpacked(data["points"], 3, 5, 6, 2), np.array(data["counts"])
-    assert list(data["kinds"].values()) == list(KINDS.values())
+    assert list(data["kinds"].values()) == list(SLOT_KINDS.values())
     for moment, query in np.ndindex(3, 5):
         kinds = slot_kinds(torch.from_numpy(boxes[moment, :, query].astype(np.float32)))
-        assert [colour for _, colour, _ in kinds] == list(KINDS.values())
+        assert [colour for _, colour, _ in kinds] == list(SLOT_KINDS.values())
         assert [len(some) for some, _, _ in kinds] == counts[moment, query].tolist()
         centers = torch.cat([some[:, :2] for some, _, _ in kinds]).numpy()
         np.testing.assert_array_equal(points[moment, query], np.round(centers * 255))
@@ -138,7 +138,7 @@ def test_a_slot_picker_shows_its_start_without_a_script():
     grid = Image.open(io.BytesIO(base64.b64decode(page.img["src"].partition(",")[2]))).convert("RGB")
     assert grid.size == (3 * 160, 2 * 120)
     colours = {colour for _, colour in grid.getcolors()}
-    assert {tuple(bytes.fromhex(colour[1:])) for colour in KINDS.values()} <= colours
+    assert {tuple(bytes.fromhex(colour[1:])) for colour in SLOT_KINDS.values()} <= colours
 
 
 @pytest.mark.parametrize(

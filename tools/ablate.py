@@ -27,10 +27,11 @@ from detr_mini.data import CocoDetection, eval_transforms
 from detr_mini.detr import DETR
 from detr_mini.evaluate import layer_metrics, layer_outputs
 from detr_mini.files import write_atomically
+from detr_mini.pretrained import CHECKPOINTS
 from detr_mini.recipe import RECIPES
 from detr_mini.train import train
 
-STORED = Path(__file__).resolve().parent.parent / "detr_mini" / "checkpoints" / "ablations"
+STORED = CHECKPOINTS / "ablations"
 # 24,000 pictures at a constant rate: at so small a budget a rate that falls costs more than it brings.
 BASE = replace(RECIPES["nano"], epochs=2, lr_drop=2)
 

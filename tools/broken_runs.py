@@ -25,10 +25,11 @@ from detr_mini.config import get_config
 from detr_mini.data import CocoDetection, SeededPictures, SimilarShapes, collate, eval_transforms, train_transforms
 from detr_mini.evaluate import evaluate
 from detr_mini.files import write_atomically
+from detr_mini.pretrained import CHECKPOINTS
 from detr_mini.recipe import RECIPES
 from detr_mini.run import Run
 
-STORED = Path(__file__).resolve().parent.parent / "detr_mini" / "checkpoints" / "broken"
+STORED = CHECKPOINTS / "broken"
 CONFIG = get_config("nano")
 PARTS = 21  # of 500 steps in the whole of nano's training: what the run takes for its epochs
 Targets = list[dict[str, Tensor]]

@@ -1,6 +1,8 @@
 """Measure what is claimed of mini on the validation scenes of Tiny Town, and print it as it is.
 
-python tools/claims.py --data data/tiny_town [--weights mini]
+    python tools/claims.py --data data/tiny_town [--weights mini]
+
+A line for each claim: whether it holds, and the numbers.
 """
 
 import argparse

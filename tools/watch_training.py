@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 import detr_mini
@@ -23,6 +24,7 @@ from detr_mini.config import get_config
 from detr_mini.data import CocoDetection, collate, eval_transforms
 from detr_mini.detr import DETR
 from detr_mini.evaluate import evaluate, layer_metrics, layer_outputs
+from detr_mini.files import write_atomically
 from detr_mini.matcher import HungarianMatcher
 from detr_mini.notebook import SCENE
 from detr_mini.pretrained import CHECKPOINTS
@@ -91,7 +93,7 @@ def look(see: Callable[[DETR, CocoDetection], dict[str, Tensor]], path: Path, va
     """What the weights in a file see; it is kept beside them, since looking takes longer than reading."""
     kept = path.with_suffix(".seen")
     if not kept.exists():
-        save_file(see(detr_mini.load(path), val), kept)
+        write_atomically(kept, to_bytes(see(detr_mini.load(path), val)))
     return load_file(kept)
 
 
@@ -138,7 +140,7 @@ def main() -> None:
         watch=Watcher(STEPS[options.config], snapshots),
     )
     val = CocoDetection(options.data, "val", eval_transforms(config.image_size, config.max_size))
-    save_file(put_together(options.config, snapshots, val), options.out / "watched.safetensors")
+    write_atomically(options.out / "watched.safetensors", to_bytes(put_together(options.config, snapshots, val)))
     if options.ship:
         ship(options.config, options.out, val)
     print(f"what {options.config} was along the way is in {options.out}")

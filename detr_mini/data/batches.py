@@ -1,6 +1,6 @@
 """Batches for training: little padding, the same pictures whatever the number of processes, and a place to go on from.
 
-Book: the chapter on training.
+Chapter: *Training*, ``book/14_train``.
 """
 
 import math
