@@ -23,8 +23,11 @@ class SetCriterion(nn.Module):
     Args:
         num_classes: K, the highest category id + 1; index K stands for "no object".
         matcher: says which query answers for which object.
-        weight_dict: weight of each term; the defaults are the published ones.
+        weight_dict: weight of each term; the defaults are the published ones. A term that is not named is not trained.
         eos_coef: weight of "no object" in the class loss, since most queries have none.
+
+    Raises:
+        ValueError: a weight for a term that this loss does not have.
     """
 
     def __init__(
@@ -39,6 +42,10 @@ class SetCriterion(nn.Module):
         self.matcher = matcher
         self.eos_coef = eos_coef
         self.weight_dict = dict(LOSS_WEIGHTS if weight_dict is None else weight_dict)
+        if unknown := self.weight_dict.keys() - LOSS_WEIGHTS:
+            raise ValueError(
+                f"weight_dict has {', '.join(map(repr, sorted(unknown)))}; the terms are {', '.join(LOSS_WEIGHTS)}"
+            )
         class_weight = torch.ones(num_classes + 1)
         class_weight[-1] = eos_coef
         self.register_buffer("class_weight", class_weight, persistent=False)

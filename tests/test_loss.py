@@ -336,6 +336,11 @@ def test_a_step_is_few_operators_and_copies_once_to_the_host(
     assert len(calls.names) <= 250
 
 
+def test_a_weight_for_an_unknown_term_is_refused() -> None:
+    with pytest.raises(ValueError, match="weight_dict has 'loss_labels'; the terms are loss_ce, loss_bbox, loss_giou"):
+        criterion(weight_dict={"loss_labels": 1.0, "loss_bbox": 5.0})
+
+
 def test_the_weights_of_classes_are_not_in_checkpoints() -> None:
     assert not criterion().state_dict()
 
