@@ -14,42 +14,50 @@ Runs = list[list[float]]
 
 
 def _runs() -> list[tuple[Runs]]:
-    return [
-        ([[0.20, 0.24], [0.50, 0.44], [0.31, 0.31]],),
-        ([[0.10, 0.16, 0.13], [0.40, 0.41, 0.45]],),
-    ]
+    return [([[0.20, 0.24], [0.50, 0.44, 0.47], [0.31]],), ([[0.10, 0.16, 0.13, 0.15], [0.40, 0.48]],)]
 
 
-def _variance(values: list[float], less: int = 1) -> float:
-    mean = sum(values) / len(values)
-    return sum((value - mean) ** 2 for value in values) / (len(values) - less)
+def _squares(row: list[float]) -> float:
+    """The sum of the squared distances from the mean."""
+    return sum((value - sum(row) / len(row)) ** 2 for value in row)
+
+
+def _variances(runs: Runs) -> list[float]:
+    return [_squares(row) / (len(row) - 1) for row in runs if len(row) > 1]
 
 
 @exercise(
     cases=_runs,
     mistakes={
         "All runs are thrown together, so the differences between variants count as noise: take each variant's runs "
-        "against their own mean.": lambda runs: math.sqrt(_variance([value for row in runs for value in row])),
-        "Divide a variant's sum of squares by the number of its runs minus 1: the mean comes from the same few runs "
-        "and lies too close to them.": lambda runs: math.sqrt(sum(_variance(row, 0) for row in runs) / len(runs)),
-        "This is the mean of the spreads. Variances can be averaged; take the root at the very end.": (
-            lambda runs: sum(math.sqrt(_variance(row)) for row in runs) / len(runs)
+        "against their own mean.": (
+            lambda runs: math.sqrt(
+                _squares([value for row in runs for value in row]) / (sum(len(row) for row in runs) - 1)
+            )
+        ),
+        "This divides by the number of runs. Each mean comes from the same few runs and lies too close to them: count "
+        "one run less for each row.": (
+            lambda runs: math.sqrt(sum(map(_squares, runs)) / sum(len(row) for row in runs))
+        ),
+        "This is the mean of the rows' variances. A row of more runs knows more: add up all squares, divide once.": (
+            lambda runs: math.sqrt(_mean(_variances(runs)))
+        ),
+        "This is the mean of the rows' spreads. Squares can be added up; take the root at the very end.": (
+            lambda runs: _mean([math.sqrt(variance) for variance in _variances(runs)])
         ),
         "This is the variance, in squared units: take its root.": (
-            lambda runs: sum(_variance(row) for row in runs) / len(runs)
-        ),
-        "This is the mean range, largest minus smallest: it grows with the number of runs.": (
-            lambda runs: sum(max(row) - min(row) for row in runs) / len(runs)
+            lambda runs: sum(map(_squares, runs)) / sum(len(row) - 1 for row in runs)
         ),
     },
 )
-def pooled_spread(runs: Runs) -> float:
-    """The standard deviation between runs of one variant, from several variants with as many runs each."""
-    variances = []
+def spread_between_seeds(runs: Runs) -> float:
+    """The standard deviation of one run, from the runs of several variants; a row may hold any number of runs."""
+    squares, free = 0.0, 0
     for row in runs:
         mean = sum(row) / len(row)
-        variances.append(sum((value - mean) ** 2 for value in row) / (len(row) - 1))
-    return math.sqrt(sum(variances) / len(variances))
+        squares += sum((value - mean) ** 2 for value in row)
+        free += len(row) - 1
+    return math.sqrt(squares / free)
 
 
 def _comparisons() -> list[tuple[list[float], list[float], float]]:
@@ -64,12 +72,12 @@ def _comparisons() -> list[tuple[list[float], list[float], float]]:
     ]
 
 
-def _verdict(difference: float, limit: float) -> str:
-    return "cannot tell" if abs(difference) <= limit else "better" if difference > 0 else "worse"
-
-
 def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
+
+
+def _verdict(difference: float, limit: float) -> str:
+    return "cannot tell" if abs(difference) <= limit else "better" if difference > 0 else "worse"
 
 
 @exercise(
