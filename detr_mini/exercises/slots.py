@@ -7,8 +7,6 @@ from torchvision.ops import box_iou
 from detr_mini.boxes import box_cxcywh_to_xyxy
 from detr_mini.exercises import exercise
 
-Pairs = list[tuple[Tensor, Tensor]]
-
 
 def _sizes() -> list[tuple[Tensor]]:
     """Boxes with areas well inside each kind, and on both limits (eighths are exact)."""
@@ -56,36 +54,6 @@ def kinds(boxes: Tensor) -> Tensor:
     return found
 
 
-def _matches() -> list[tuple[Pairs, int]]:
-    first = [(torch.tensor([0, 3, 4]), torch.tensor([2, 0, 1])), (torch.tensor([2, 3]), torch.tensor([1, 0]))]
-    nothing = (torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64))
-    return [(first, 7), ([nothing, *first, nothing], 6)]
-
-
-@exercise(
-    cases=_matches,
-    mistakes={
-        "Queries at the end that never got an object are missing: bincount needs minlength=N.": (
-            lambda pairs, N: torch.bincount(torch.cat([q for q, _ in pairs]))
-        ),
-        "These are the objects' numbers, the second of each pair. The first is the query.": (
-            lambda pairs, N: torch.bincount(torch.cat([t for _, t in pairs]), minlength=N)
-        ),
-        "This says whether a query got an object at all. Count how many it got.": (
-            lambda pairs, N: (workload(pairs, N) > 0).long()
-        ),
-        "This is a share. Counts are asked for.": lambda pairs, N: workload(pairs, N) / workload(pairs, N).sum(),
-        "This counts one picture alone. Put the pairs of all pictures together.": (
-            lambda pairs, N: torch.bincount(max((q for q, _ in pairs), key=len), minlength=N)
-        ),
-    },
-)
-def workload(pairs: Pairs, N: int) -> Tensor:
-    """With how many objects each query is matched, (N,), given the pairs of several pictures."""
-    queries = torch.cat([query for query, _ in pairs])
-    return torch.bincount(queries, minlength=N)
-
-
 def _costs() -> list[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(5)
     cost = torch.randn(6, 4, generator=generator)
@@ -104,7 +72,7 @@ def _costs() -> list[tuple[Tensor, Tensor]]:
         "This is the cheapest query. Where it is the matched one, the best of the others is wanted.": (
             lambda cost, winner: cost.argmin(0)
         ),
-        "This looks for the dearest: a low cost is a good match.": (
+        "This finds the most expensive query: a low cost is a good match.": (
             lambda cost, winner: cost.scatter(0, winner[None], -torch.inf).argmax(0)
         ),
         "A cost of 0 is no way to rule a query out: costs may be negative and positive, so use infinity.": (
