@@ -14,7 +14,7 @@ PLACES = 101  # recalls at which COCO reads the curve
 def _ranking() -> list[tuple[Tensor, Tensor, int, float]]:
     scores = torch.tensor([0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4])
     hits = torch.tensor([1, 1, 0, 1, 0, 1, 1, 0]).bool()
-    return [(scores, hits, 9, 0.75), (scores.flip(0), hits.flip(0), 6, 0.45)]
+    return [(scores, hits, 9, 0.75), (scores.flip(0), hits.flip(0), 6, 0.5)]
 
 
 @exercise(
@@ -27,6 +27,9 @@ def _ranking() -> list[tuple[Tensor, Tensor, int, float]]:
         "by all of them.": (lambda s, h, n, t: (precision_recall(s, h, n, t)[0], int(h[s >= t].sum()) / int(h.sum()))),
         "The two are swapped: the share of the shown boxes that hit comes first.": (
             lambda s, h, n, t: tuple(reversed(precision_recall(s, h, n, t)))
+        ),
+        "A score equal to the threshold passes: compare with >=.": (
+            lambda s, h, n, t: (int(h[s > t].sum()) / int((s > t).sum()), int(h[s > t].sum()) / n)
         ),
         "All hits were counted, also those of boxes below the threshold.": (
             lambda s, h, n, t: (int(h.sum()) / int((s >= t).sum()), int(h.sum()) / n)
@@ -164,6 +167,10 @@ def _logits() -> list[tuple[Tensor, float]]:
     ]
 
 
+def _odds_against_the_rest(score: Tensor, eos_coef: float) -> Tensor:
+    return score / (score + (1 - score) / eos_coef)
+
+
 def _with_shift(logits: Tensor, shift: float) -> Tensor:
     last = torch.zeros(logits.shape[-1])
     last[-1] = shift
@@ -188,6 +195,10 @@ def _with_shift(logits: Tensor, shift: float) -> Tensor:
         ),
         "These are the scores as trained: the weight has not been undone.": (
             lambda logits, eos: logits.softmax(-1)[..., :-1].amax(-1)
+        ),
+        "The odds of the score against all the rest were corrected. The other classes had their full weight: only the "
+        "probability of no-object is divided.": lambda logits, eos: _odds_against_the_rest(
+            logits.softmax(-1)[..., :-1].amax(-1), eos
         ),
         "The scores were multiplied by eos_coef. The odds against no-object change by this factor; after that the "
         "probabilities have to sum to 1 again.": lambda logits, eos: eos * logits.softmax(-1)[..., :-1].amax(-1),
@@ -277,6 +288,8 @@ def _judge(
         "For a crowd the IoU was divided by the union. A box lies in a crowd by the share of its own area.": (
             lambda b, o, c, x: _judge(b, o, c, x, crowd_by_union=True)
         ),
+        "The crowd was treated like any other object. No box hits it: one that lies in it and hits nothing else gets "
+        "-1.": lambda b, o, c, x: _judge(b, o, torch.zeros_like(c), x),
         "A box in a crowd is neither right nor wrong: its verdict is -1.": (
             lambda b, o, c, x: _judge(b, o, c, x, crowd_is=0)
         ),
