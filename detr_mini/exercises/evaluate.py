@@ -105,60 +105,6 @@ def average_precision(hits: Tensor, count: int) -> Tensor:
     return torch.stack(heights).mean()
 
 
-def _crowded() -> list[tuple[Tensor, Tensor, Tensor, float]]:
-    # A chain: each box overlaps its neighbours by 0.6, those two away by 1/3. The last two lie on the first.
-    left = torch.tensor([0.0, 2.5, 5.0, 7.5, 0.0, 0.5])
-    boxes = torch.stack([left, torch.zeros(6), left + 10, torch.full((6,), 10.0)], dim=1)
-    scores = torch.tensor([0.7, 0.9, 0.8, 0.6, 0.95, 0.5])
-    return [
-        (boxes, scores, torch.tensor([1, 1, 1, 1, 2, 1]), 0.55),
-        (boxes.flip(0), scores, torch.tensor([3, 1, 1, 3, 1, 1]), 0.55),
-    ]
-
-
-def _suppress(boxes: Tensor, scores: Tensor, labels: Tensor, overlap: float, *, dropped_may_drop: bool) -> Tensor:
-    iou = box_iou(boxes, boxes)
-    order = scores.argsort(descending=True).tolist()
-    kept: list[int] = []
-    for place, index in enumerate(order):
-        rivals = order[:place] if dropped_may_drop else kept
-        if not any(labels[index] == labels[k] and iou[index, k] > overlap for k in rivals):
-            kept.append(index)
-    return torch.tensor(kept)
-
-
-@exercise(
-    cases=_crowded,
-    mistakes={
-        "Boxes of different classes drop each other. A person in front of a bus is no duplicate: compare boxes of one "
-        "class only.": lambda b, s, c, o: suppress(b, s, torch.zeros_like(c), o),
-        "A box that was dropped itself still drops others. Only a box that is kept may do so.": (
-            lambda b, s, c, o: _suppress(b, s, c, o, dropped_may_drop=True)
-        ),
-        "The right boxes, but the indices are to be ordered by score, the best first.": (
-            lambda b, s, c, o: suppress(b, s, c, o).sort().values
-        ),
-        "Upside down: the lower score of two was kept. Go from the highest to the lowest.": (
-            lambda b, s, c, o: suppress(b, -s, c, o)
-        ),
-        "These are the boxes that go; those that stay are wanted.": (
-            lambda b, s, c, o: torch.tensor(
-                [i for i in s.argsort(descending=True).tolist() if i not in suppress(b, s, c, o).tolist()]
-            )
-        ),
-    },
-)
-def suppress(boxes: Tensor, scores: Tensor, labels: Tensor, overlap: float) -> Tensor:
-    """NMS: of boxes (D, 4) xyxy, scores and labels (D,), the indices of those kept, best score first."""
-    iou = box_iou(boxes, boxes)  # (D, D)
-    kept: list[int] = []
-    for index in scores.argsort(descending=True).tolist():
-        rivals = [k for k in kept if labels[k] == labels[index]]
-        if all(iou[index, k] <= overlap for k in rivals):
-            kept.append(index)
-    return torch.tensor(kept)
-
-
 def _logits() -> list[tuple[Tensor, float]]:
     generator = torch.Generator().manual_seed(6)
     return [
