@@ -111,10 +111,11 @@ def test_a_finished_run_is_stored_and_not_run_again(town, tmp_path, monkeypatch,
     assert capsys.readouterr().out == ""
 
 
-def test_what_is_stored_belongs_to_the_grid():
-    for path in ablate.STORED.glob("*.json"):
-        kept = json.loads(path.read_text())
+def test_the_grid_is_stored_whole_and_nothing_else():
+    stored = {path.stem: json.loads(path.read_text()) for path in ablate.STORED.glob("*.json")}
+    assert stored.keys() == {f"{name}-{seed}" for name in ablate.VARIANTS for seed in (0, 1)}
+    for stem, kept in stored.items():
         variant = ablate.VARIANTS[kept["variant"]]
-        assert path.stem == f"{kept['variant']}-{kept['seed']}"
+        assert stem == f"{kept['variant']}-{kept['seed']}"
         assert (kept["config"], kept["recipe"]) == (variant.config, variant.recipe)
         assert kept["images"] == 24_000
