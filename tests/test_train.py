@@ -120,17 +120,25 @@ def test_a_run_that_stops_anywhere_resumes_to_the_same_weights(town, tmp_path, m
     assert len(read_log(tmp_path / "whole")) == 4
 
 
+@pytest.fixture
+def interrupts():
+    """Interrupts as a terminal sends them: what runs in the background may begin with interrupts ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interrupts")
 def test_the_second_interrupt_stops_at_once(town, tmp_path, monkeypatch):
     def step(self, *args):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(Run, "step", step)
-    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt) as stop:
         train(CONFIG, RECIPE, town, tmp_path, progress=False)
     assert not stop.value.args
-    assert signal.getsignal(signal.SIGINT) is before
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 def test_the_time_between_checkpoints(town, tmp_path, monkeypatch):
