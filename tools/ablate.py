@@ -6,7 +6,7 @@
 
 Each finished run is stored at once, as ``detr_mini/checkpoints/ablations/VARIANT-SEED.json``; a run that was stopped
 goes on where it was. A run computes on one thread, so that its numbers are the same on any number of cores; ``--jobs``
-runs go on side by side. The whole grid takes under two and a half hours on two cores.
+runs go on side by side. The whole grid takes about two and a half hours on two cores.
 """
 
 import argparse
