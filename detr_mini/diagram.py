@@ -1,7 +1,8 @@
 """The one diagram of DETR, with the parts a chapter is about lit (the paper's Figure 2, with shapes).
 
 It is drawn as two SVG pieces that stand side by side on a wide page and one above the other on a
-phone. Ink follows the page's text colour, so it reads on light and on dark pages alike.
+phone. Ink follows the page's text colour, so it reads on light and on dark pages alike. Over each part lies
+a link to the chapter that builds it.
 """
 
 from __future__ import annotations
@@ -55,6 +56,19 @@ PARTS: dict[str, tuple[Part, ...]] = {
     "loss": (Part("loss", ("loss",), COLUMNS[1], ROWS[1], 1),),
 }
 
+CHAPTERS = {  # that build the parts: notebooks of book/, in which the diagram stands
+    "image": "04_data",
+    "nested_tensor": "05_nested_tensor",
+    "backbone": "06_backbone",
+    "position_encoding": "07_position_encoding",
+    "encoder": "08_encoder",
+    "queries": "10_detr",
+    "decoder": "09_decoder",
+    "heads": "10_detr",
+    "matcher": "11_matcher",
+    "loss": "12_loss",
+}
+
 # Polylines, each ending in an arrowhead, and what flows along them, for the two pieces.
 ARROWS: tuple[tuple[tuple[tuple[int, int], ...], ...], ...] = (
     (
@@ -103,7 +117,7 @@ class Diagram:
             f"then the loss. Lit: {', '.join(named) or 'nothing'}."
         )
         return (
-            f'<div class="detr-diagram" role="img" aria-label="{escape(label)}" style="display:flex;'
+            f'<div class="detr-diagram" role="group" aria-label="{escape(label)}" style="display:flex;'
             'flex-wrap:wrap;justify-content:center;margin:0.5em 0">'
             f"{self._piece(0)}{self._piece(1)}</div>"
         )
@@ -116,12 +130,18 @@ class Diagram:
             if parts[0].piece == piece
         ]
         frame = _frame() if piece == 1 else ""
+        links = [
+            _link(part, CHAPTERS[name], lit=name in self.lit)
+            for name, parts in PARTS.items()
+            for part in parts
+            if part.piece == piece
+        ]
         return (
+            '<div style="position:relative;flex:1 1 300px;min-width:0;max-width:400px">\n'
             f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {TOP} {WIDTH} {BOTTOM - TOP}" aria-hidden="true" '
-            'style="flex:1 1 300px;min-width:0;max-width:400px;height:auto" font-size="12.5" '
-            'text-anchor="middle" fill="currentColor">\n'
-            + "\n".join([frame, *map(_arrow, ARROWS[piece]), *boxes])
-            + "\n</svg>"
+            'style="display:block;width:100%;height:auto" font-size="12.5" text-anchor="middle" fill="currentColor">\n'
+            + "\n".join([frame, *map(_arrow, ARROWS[piece]), *boxes, "</svg>", *links])
+            + "\n</div>"
         )
 
 
@@ -153,6 +173,17 @@ def _box(part: Part, *, lit: bool) -> str:
     ]
     box = f'<rect x="{left}" y="{top}" width="{part.width}" height="{part.height}" rx="6" {border}/>'
     return "\n".join([box, *lines])
+
+
+def _link(part: Part, chapter: str, *, lit: bool) -> str:
+    """An empty link over a box: links inside of a drawing are not followed everywhere."""
+    left, top = 100 * (part.x - part.width / 2) / WIDTH, 100 * (part.y - part.height / 2 - TOP) / (BOTTOM - TOP)
+    width, height = 100 * part.width / WIDTH, 100 * part.height / (BOTTOM - TOP)
+    current = ' aria-current="true"' if lit else ""
+    return (
+        f'<a href="{chapter}.ipynb" aria-label="{escape(part.words)}"{current} style="position:absolute;'
+        f'left:{left:.2f}%;top:{top:.2f}%;width:{width:.2f}%;height:{height:.2f}%;border-radius:6px"></a>'
+    )
 
 
 def _arrow(points: tuple[tuple[int, int], ...]) -> str:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detr_mini.diagram import PARTS, diagram
+from detr_mini.diagram import CHAPTERS, PARTS, diagram
 
 NAMES = [
     "image",
@@ -23,6 +24,7 @@ NAMES = [
     "matcher",
     "loss",
 ]
+BOOK = Path(__file__).resolve().parent.parent / "book"
 SVG = "{http://www.w3.org/2000/svg}"
 
 
@@ -50,7 +52,7 @@ def test_a_lit_part_differs_in_weight_and_border_and_is_said_aloud(name: str) ->
 
 def test_nothing_is_lit_unless_asked_for() -> None:
     assert not bold(tree())
-    assert tree().get("role") == "img"
+    assert not [link for link in tree().iter("a") if "aria-current" in link.attrib]
 
 
 def test_every_part_is_labelled_in_the_picture_and_in_words() -> None:
@@ -59,6 +61,35 @@ def test_every_part_is_labelled_in_the_picture_and_in_words() -> None:
     assert {line for parts in PARTS.values() for part in parts for line in part.lines} <= written
     shapes = {"(B, 3, H, W)", "(B, C, h, w)", "(B, hw, d)", "(B, N, d)", "(B, N, K+1)", "(B, N, 4)"}
     assert shapes <= written
+
+
+def percent(link: ET.Element, name: str) -> float:
+    found = re.search(rf"(?:^|;){name}:([\d.]+)%", link.get("style", ""))
+    assert found
+    return float(found[1]) / 100
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_link_to_its_chapter_lies_over_each_box(name: str) -> None:
+    for part in PARTS[name]:
+        (link,) = [link for link in tree((name,)).iter("a") if link.get("aria-label") == part.words]
+        assert link.get("href") == f"{CHAPTERS[name]}.ipynb"
+        assert (BOOK / f"{CHAPTERS[name]}.ipynb").is_file()
+        assert link.get("aria-current") == "true"
+        (piece,) = [
+            piece
+            for piece in tree().findall(f"div/{SVG}svg/..")
+            if any(a.get("aria-label") == part.words for a in piece.iter("a"))
+        ]
+        svg = piece.find(f"{SVG}svg")
+        assert svg is not None
+        left, top, width, height = map(float, svg.get("viewBox", "").split())
+        box = [left + width * percent(link, "left"), top + height * percent(link, "top")]
+        box += [width * percent(link, "width"), height * percent(link, "height")]
+        boxes = [
+            [float(rect.get(key, "nan")) for key in ("x", "y", "width", "height")] for rect in svg.iter(f"{SVG}rect")
+        ]
+        assert any(box == pytest.approx(drawn, abs=0.1) for drawn in boxes)
 
 
 def test_the_drawing_stays_inside_its_frame_and_boxes_do_not_overlap() -> None:
@@ -85,7 +116,7 @@ def test_the_same_parts_give_the_same_text(lit: list[str]) -> None:
 def test_ink_follows_the_page_and_nothing_is_fetched() -> None:
     html = diagram("encoder")._repr_html_()
     assert "currentColor" in html
-    assert not re.search(r"(href|src|url\(|<style|<script)", html)
+    assert not re.search(r"(src=|url\(|<style|<script|https?://(?!www.w3.org))", html)
 
 
 def test_one_name_may_be_given_alone() -> None:
