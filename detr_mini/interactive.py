@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _KEYS = 'data-lm-suppress-shortcuts="true"'  # arrow keys are for the figure, not for JupyterLab's cells
-SHARPNESS = 1.5  # pixels stored per pixel of the page: less than a still figure has, since there are many pictures
+SHARPNESS = 2  # pixels stored per pixel of the page: what a dense screen shows
 
 
 @dataclass(frozen=True)
@@ -328,13 +328,29 @@ def _figure(name: str, body: str, script: str) -> str:
     return (
         f'<figure class="interactive" data-name="{name}" style="margin:0.5em 0">\n{body}\n'
         f"<script>{find}(function (figure) {{ figure.dataset.ready = 1;\n"
-        "const stored = JSON.parse(figure.querySelector('script[type=\"application/json\"]').textContent);\n"
-        f"const said = figure.querySelector('output');\n{script}}});</script>\n</figure>"
+        "const said = figure.querySelector('output');\n"
+        f"function play(stored) {{\n{script}}}\n{_START}}});</script>\n</figure>"
     )
 
 
+# The rendered book keeps long data in files of their own: they are fetched when a reader comes near the figure.
+_START = """const data = figure.querySelector('script[type="application/json"]'), file = data.dataset.file;
+if (!file) play(JSON.parse(data.textContent));
+else new IntersectionObserver(function (seen, observer) {
+  if (!seen.some(one => one.isIntersecting)) return;
+  observer.disconnect();
+  const script = document.createElement('script');
+  script.src = file; script.onload = function () { play(window.figureData[file]); };
+  document.head.append(script);
+}, { rootMargin: '800px' }).observe(figure);
+"""
+
 _SLIDER = """const image = figure.querySelector('img'), input = figure.querySelector('input'), alt = image.alt;
 figure.querySelector('label').style.display = 'flex';
+// The rendered book keeps the pictures in files: they are asked for when a reader comes near the figure.
+const near = () => { stored.ahead = stored.ahead || stored.frames.map(frame => {
+  const picture = new Image(); picture.src = frame; return picture; }); };
+figure.addEventListener('pointerenter', near); figure.addEventListener('focusin', near);
 input.addEventListener('input', function () {
   const label = stored.labels[input.value];
   image.src = stored.frames[input.value]; image.alt = alt + ' Now: ' + label + '.';

@@ -1,5 +1,10 @@
-"""The book's own Sphinx extension: text alternatives of figures, links to cells and
-from docstrings to chapters, MathJax without a network."""
+"""The book's own Sphinx extension: what a chapter's page has beyond its notebook, and how the site works without a
+network.
+
+A page gets the text alternatives of its figures, links to cells and terms, a line of facts under its title (level,
+times, the notebook to take away) and frames around its goals and questions. ``{detr-diagram}`` draws the diagram on a
+page that is no notebook, ``{execution-status}`` tells of the runs that made the outputs.
+"""
 
 from __future__ import annotations
 
@@ -7,46 +12,76 @@ import importlib.util
 import json
 import re
 import shutil
+from html import escape
 from pathlib import Path
 from typing import Any
 
+import yaml
 from docutils import nodes
+from docutils.statemachine import StringList
+from finish_pages import finish
 from sphinx.application import Sphinx
+from sphinx.config import Config
 from sphinx.errors import ExtensionError
 from sphinx.util import logging
+from sphinx.util.docutils import SphinxDirective
+
+from detr_mini.diagram import diagram
 
 log = logging.getLogger(__name__)
 
-# What an English page needs of MathJax: 3.4 of its 24 MB.
+# What these pages need of MathJax: 1.3 of its 24 MB. Its parts, since the ready bundle brings a menu and more.
 MATHJAX = (
-    "tex-chtml.js",
-    "output/chtml/fonts/woff-v2",
-    "input/tex/extensions",
-    "a11y",
-    "ui",
-    "sre/mathmaps/base.json",
-    "sre/mathmaps/en.json",
+    "startup.js",
+    "core.js",
+    "input/tex-base.js",
+    "input/tex/extensions/ams.js",
+    "output/chtml.js",
+    "output/chtml/fonts",
+    "a11y/assistive-mml.js",
 )
+MATHJAX_CONFIG = {
+    "loader": {"load": ["core", "input/tex-base", "[tex]/ams", "output/chtml", "a11y/assistive-mml"]},
+    "tex": {"packages": ["base", "ams"]},
+}
+
+# A chapter's row on the first page: the one place that says how hard and how long a chapter is.
+ROW = re.compile(
+    r"^\| \[[^]]+\]\((?P<name>\w+)\.ipynb\) \| .* \| (?P<level>\w+) \| (?P<read>\d+) \| (?P<run>\d+) \|$", re.M
+)
+LAUNCH = {
+    "notebook_interface": "jupyterlab",
+    "binderhub_url": "https://mybinder.org",
+    "colab_url": "https://colab.research.google.com",
+}
+FRAMES = {"You will be able to": "goals", "Questions this page answers": "questions"}
 
 
-def pass_on_alt_texts(app: Sphinx, docname: str, source: list[str]) -> None:
-    """Give the page the text that ``detr_mini.notebook.show`` stored beside a figure.
-
-    The builder reads text alternatives from a cell's settings, one for all pictures of the cell.
-    """
+def prepare_notebook(app: Sphinx, docname: str, source: list[str]) -> None:
+    """Put beside each cell of a notebook what the page needs and the builder does not look for."""
     assert app.env is not None
     if not str(app.env.doc2path(docname)).endswith(".ipynb"):
         return
     notebook = json.loads(source[0])
     for number, cell in enumerate(notebook["cells"]):
         cell["metadata"]["cell_id"] = cell["id"]  # for link_cells: the builder forgets the id itself
+        # Text alternatives, which detr_mini.notebook.show stored beside a figure; the builder reads one a cell.
         alts = {m["alt"] for m in picture_metadata(cell) if "alt" in m}
         if len(alts) > 1:
             log.warning("cell %d shows %d figures: give each its own cell", number, len(alts), location=docname)
+        settings = cell["metadata"].setdefault("mystnb", {})
         if alts:
-            settings = cell["metadata"].setdefault("mystnb", {}).setdefault("image", {})
-            settings.setdefault("alt", alts.pop())
+            settings.setdefault("image", {}).setdefault("alt", alts.pop())
+        settings.setdefault("code_prompt_show", f"Show {folded_words(cell)}")
+        settings.setdefault("code_prompt_hide", f"Hide {folded_words(cell)}")
     source[0] = json.dumps(notebook)
+
+
+def folded_words(cell: dict[str, Any]) -> str:
+    """What is folded away in a cell tagged hide-input."""
+    if cell.get("outputs"):
+        return "the code of this figure"
+    return "imports" if "".join(cell["source"]).startswith(("import ", "from ")) else "a helper that draws"
 
 
 def link_cells(app: Sphinx, doctree: nodes.document) -> None:
@@ -73,6 +108,116 @@ def picture_metadata(cell: dict[str, Any]) -> list[dict[str, Any]]:
     return [output.get("metadata", {}).get("image/png", {}) for output in cell.get("outputs", [])]
 
 
+def frame_heads(app: Sphinx, doctree: nodes.document) -> None:
+    """Set a chapter's goals and questions apart: a paragraph of few bold words and the list after it."""
+    for paragraph in list(doctree.findall(nodes.paragraph)):
+        name = FRAMES.get(paragraph.astext())
+        items = paragraph.next_node(descend=False, siblings=True)
+        if name and isinstance(items, nodes.bullet_list) and paragraph.parent is not None:
+            frame = nodes.container(classes=["chapter-head", name])
+            paragraph.replace_self(frame)
+            items.parent.remove(items)
+            frame += [paragraph, items]
+
+
+def chapter_facts(root: Path) -> dict[str, dict[str, str]]:
+    """Level, minutes and seconds of each chapter, from the first page, and its part, from the contents."""
+    rows = ROW.finditer((root / "book" / "index.md").read_text("utf-8"))
+    facts = {found["name"]: found.groupdict() for found in rows}
+    for part in yaml.safe_load((root / "_toc.yml").read_text("utf-8"))["parts"]:
+        for chapter in part["chapters"]:
+            facts.setdefault(Path(chapter["file"]).name, {})["part"] = part["caption"]
+    return facts
+
+
+def add_facts(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
+    """Put part, level and times around a page's title, and its notebook to take away."""
+    name = Path(pagename).name
+    facts = chapter_facts(Path(app.srcdir)).get(name)
+    if not facts or "body" not in context or app.builder.name != "html":
+        return
+    body = context["body"].replace("<h1>", f'<p class="chapter-part">{escape(facts["part"])}</p>\n<h1>', 1)
+    if "level" in facts:
+        line = (
+            f'<p class="chapter-facts"><span>{facts["level"]}</span> <span>{facts["read"]} minutes to read</span> '
+            f"<span>{facts['run']} seconds to run</span> "
+            f'<a href="{name}.ipynb" download>Take away as a notebook</a></p>'
+        )
+        body = body.replace("</h1>", f"</h1>\n{line}", 1)
+    context["body"] = body
+
+
+class DetrDiagram(SphinxDirective):
+    """The diagram of DETR with nothing lit; its content stands in for it where there is no Sphinx."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        return [nodes.raw("", diagram()._repr_html_(), format="html")]
+
+
+class ExecutionStatus(SphinxDirective):
+    """When and how long each notebook ran, with which versions: ``book/execution.json``, which tools/nb.py writes."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        path = Path(self.env.srcdir) / "book" / "execution.json"
+        self.env.note_dependency(str(path))
+        record = json.loads(path.read_text("utf-8"))
+        lines = ["| notebook | cells | seconds | date of the run |", "|---|--:|--:|---|"]
+        lines += [
+            f"| [](/book/{name}.ipynb) | {run['cells']} | {run['seconds']:.0f} | {run['date']} |"
+            for name, run in sorted(record.items())
+        ]
+        kinds = sorted({json.dumps(run["with"]) for run in record.values()})
+        lines += ["", *(f"With {', '.join(f'{k} {v}' for k, v in json.loads(kind).items())}." for kind in kinds)]
+        container = nodes.container(classes=["execution-status"])
+        self.state.nested_parse(StringList(lines, source=str(path)), 0, container)
+        return [container]
+
+
+def offer_launch(app: Sphinx, config: Config) -> None:
+    """Where the book is hosted is one setting, ``repository: url`` in _config.yml; with it come buttons that launch."""
+    options = config.html_theme_options
+    if options.get("repository_url"):
+        options["use_repository_button"] = True
+        options["launch_buttons"] = LAUNCH
+
+
+def write_terms(app: Sphinx, exception: Exception | None) -> None:
+    """What each term means, for the pages' script to show where a term is linked."""
+    if exception or app.builder.name != "html":
+        return
+    assert app.env is not None
+    terms = {
+        name: " ".join(item.next_node(nodes.definition).astext().split())  # type: ignore[union-attr]
+        for item in app.env.get_doctree("book/glossary").findall(nodes.definition_list_item)
+        for term in item.findall(nodes.term)
+        for name in term["ids"]
+    }
+    path = Path(app.outdir) / "_static" / "terms.js"
+    path.write_text(f"window.TERMS = {json.dumps(terms, indent=0)};\n", "utf-8")
+
+
+def finish_site(app: Sphinx, exception: Exception | None) -> None:
+    """Add the notebooks to take away, and finish the pages."""
+    if exception or app.builder.name != "html":
+        return
+    for path in (Path(app.srcdir) / "book").glob("*.ipynb"):
+        (Path(app.outdir) / "book" / path.name).write_text(without_outputs(path.read_text("utf-8")), "utf-8")
+    finish(Path(app.outdir))
+
+
+def without_outputs(notebook: str) -> str:
+    """A notebook to take away: small, and with all outputs made, and so trusted, where it is run."""
+    content = json.loads(notebook)
+    for cell in content["cells"]:
+        if cell["cell_type"] == "code":
+            cell.update(outputs=[], execution_count=None)
+    return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
+
+
 def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
     """Copy MathJax from the installed package into the site, so that pages work without a network."""
     if exception or app.builder.format != "html":
@@ -91,9 +236,18 @@ def copy_mathjax(app: Sphinx, exception: Exception | None) -> None:
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
-    app.config.mathjax_path = "mathjax/tex-chtml.js"  # type: ignore[attr-defined]
-    app.connect("source-read", pass_on_alt_texts)
+    app.config.mathjax_path = "mathjax/startup.js"  # type: ignore[attr-defined]
+    app.config.mathjax3_config = MATHJAX_CONFIG  # type: ignore[attr-defined]
+    app.add_js_file("terms.js", loading_method="defer")
+    app.add_js_file("book.js", loading_method="defer")
+    app.add_directive("detr-diagram", DetrDiagram)
+    app.add_directive("execution-status", ExecutionStatus)
+    app.connect("config-inited", offer_launch)
+    app.connect("source-read", prepare_notebook)
     app.connect("doctree-read", link_cells)
+    app.connect("doctree-read", frame_heads)
     app.connect("autodoc-process-docstring", link_chapters)
-    app.connect("build-finished", copy_mathjax)
+    app.connect("html-page-context", add_facts)
+    for finishing in (copy_mathjax, write_terms, finish_site):
+        app.connect("build-finished", finishing)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,91 @@
+"""Make the pages of the built book light: what the theme and the notebooks put into them, put in order.
+
+Works on the HTML as Sphinx wrote it. Figures to play with carry their pictures inside of them, as a notebook must; in
+the site they become files, so that a page is read before its pictures are there. Pictures below the first screen are
+fetched when a reader comes near them, at a size that is known before, so that nothing jumps.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from pathlib import Path
+
+from PIL import Image
+
+DATA_URI = re.compile(r"data:image/(png|webp);base64,([A-Za-z0-9+/=]{200,})")
+IMAGE = re.compile(r"<img\b[^>]*>")
+# The theme draws its few icons with a font; this script draws all of Font Awesome's again, in 1.5 MB.
+ICON_SCRIPT = re.compile(r"\s*<!-- So that users can add custom icons -->\s*<script[^>]*fontawesome\.js[^>]*></script>")
+# The index of the search is for the search page; the theme asks for it on every page.
+SEARCH_SCRIPT = re.compile(r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js"></script>')
+# What a figure holds beside its pictures: beyond this length it is fetched when a reader comes near.
+FIGURE_DATA = re.compile(r'<script type="application/json">([^<]{50000,})</script>')
+DIAGRAM = re.compile(r'(<a href="\w+)\.ipynb(" aria-label=)')
+# What the theme brings along and no page asks for: sources of its scripts, and fonts in older formats.
+UNUSED = (
+    "*.map",
+    "scripts/fontawesome.js*",
+    "vendor/fontawesome/webfonts/*.ttf",
+    "vendor/fontawesome/webfonts/fa-brands*",
+)
+
+
+def finish(site: Path) -> None:
+    """Finish every page of a built site, in place."""
+    static = site / "_static"
+    for pattern in UNUSED:
+        for path in static.glob(f"**/{pattern}"):
+            path.unlink()
+    for path in sorted(site.rglob("*.html")):
+        if static in path.parents:
+            continue  # the theme's templates
+        html = path.read_text("utf-8")
+        if path.name != "search.html":
+            html = SEARCH_SCRIPT.sub("", html)
+        path.write_text(finished(html, path.parent, site), "utf-8")
+
+
+def finished(html: str, folder: Path, site: Path) -> str:
+    """A page's HTML, finished; ``folder`` is where the page lies. Pictures are written to ``site/_images``."""
+    html = ICON_SCRIPT.sub("", html)
+    html = DIAGRAM.sub(r"\1.html\2", html)
+    up = "../" * len(folder.relative_to(site).parts)
+    html = DATA_URI.sub(lambda found: f"{up}_images/{_stored(found, site / '_images')}", html)
+    html = FIGURE_DATA.sub(lambda found: _later(found[1], up, site / "_images"), html)
+    return IMAGE.sub(lambda found: _patient(found[0], folder), html)
+
+
+def _stored(found: re.Match[str], images: Path) -> str:
+    """Write a picture that stands in the page into a file named after its content; equal ones share it."""
+    data = base64.b64decode(found[2])
+    name = f"{hashlib.sha256(data).hexdigest()[:16]}.{found[1]}"
+    images.mkdir(parents=True, exist_ok=True)
+    (images / name).write_bytes(data)
+    return name
+
+
+def _later(data: str, up: str, images: Path) -> str:
+    """A figure's data in a script of its own, which works from the file system, too; detr_mini.interactive loads it."""
+    name = f"{hashlib.sha256(data.encode()).hexdigest()[:16]}.js"
+    address = f"{up}_images/{name}"
+    images.mkdir(parents=True, exist_ok=True)
+    (images / name).write_text(f"(window.figureData = window.figureData || {{}})['{address}'] = {data};\n", "utf-8")
+    return f'<script type="application/json" data-file="{address}"></script>'
+
+
+def _patient(tag: str, folder: Path) -> str:
+    """An image that is fetched late, with the proportions that keep its place."""
+    source = re.search(r'\ssrc="([^"]+)"', tag)
+    if source is None or "loading=" in tag:
+        return tag
+    path = folder / source[1].split("?")[0]
+    if path.suffix not in {".png", ".webp"} or not path.is_file():
+        return tag
+    with Image.open(path) as picture:
+        width, height = picture.size
+    given = re.search(r'\swidth="(\d+)"|style="width:\s*(\d+)px', tag)
+    shown = int(given[1] or given[2]) if given else width
+    tag = re.sub(r'\s(width|height)="[^"]*"', "", tag)
+    return tag.replace("<img", f'<img width="{shown}" height="{round(shown * height / width)}" loading="lazy"', 1)
