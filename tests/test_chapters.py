@@ -23,6 +23,7 @@ CHAPTERS = sorted(BOOK.glob("[0-9]*.ipynb"))
 each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 
 DRAWS = ("draw", "plot", "print")  # a function with such a name is looked at, not asserted on
+FIGURES = ("show", "slider", "cell_picker", "slot_picker")  # what the last line of a cell calls that draws
 
 
 class Chapter:
@@ -41,6 +42,17 @@ class Chapter:
         assert found, f"there is no section {title!r}"
         return found[1]
 
+    def questions(self) -> list[tuple[str, int, str]]:
+        """What the page says it answers: the question, its number and its anchor on the page of all questions."""
+        listed = re.search(r"^\*\*Questions this page answers\*\*\n\n((?:- .*\n(?:  .*\n)*)+)", self.prose, flags=re.M)
+        assert listed, "the questions are a list"
+        found = []
+        for bullet in re.split(r"^- ", listed[1], flags=re.M)[1:]:
+            parts = re.fullmatch(r"(.+\?)\s+\(\[(\d+)\]\(faq\.md#([\w-]+)\)\)\n", bullet)
+            assert parts, f"not a question and its link: {bullet!r}"
+            found.append((parts[1], int(parts[2]), parts[3]))
+        return found
+
 
 def printed(cell: Any) -> str:
     return "".join(o.get("text", "") for o in cell.outputs)
@@ -48,6 +60,24 @@ def printed(cell: Any) -> str:
 
 def html(cell: Any) -> str:
     return "".join(o.get("data", {}).get("text/html", "") for o in cell.outputs)
+
+
+def is_folded(cell: Any) -> bool:
+    return "hide-input" in cell.metadata.get("tags", [])
+
+
+def only_draws(cell: Any) -> bool:
+    """It ends with a figure, or defines functions that draw; it asserts nothing and defines nothing else."""
+    tree = ast.parse(cell.source)
+    defined = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    if any(isinstance(node, ast.Assert) for node in ast.walk(tree)) or not all(n.startswith("draw") for n in defined):
+        return False
+    match tree.body[-1]:
+        case ast.FunctionDef():
+            return True
+        case ast.Expr(value=ast.Call(func=called)):
+            return ast.unparse(called).rpartition(".")[2] in FIGURES and len(cell.source.splitlines()) > 3
+    return False
 
 
 @pytest.fixture
@@ -62,17 +92,41 @@ def test_it_begins_with_goals_time_and_questions(chapter: Chapter) -> None:
     goals = re.match(r"\s*((?:- .*\n(?:  .*\n)*)+)", rest)
     assert goals, "the goals are a list"
     assert 3 <= len(re.findall(r"^- ", goals[1], flags=re.M)) <= 5
-    assert re.search(r"\*\*Takes\*\* .*(second|minute)", rest)
-    assert "**Builds on** " in rest
-    assert re.search(r"\*\*Answers\*\*\s[^*]*\(\d+\)", rest)
+    assert re.match(
+        r"\s*\*\*Takes\*\* .*(second|minute).*\n?.*\*\*Builds on\*\* (?:.+\n)+\n\*\*Questions this page answers\*\*\n",
+        rest[goals.end() :],
+    )
 
 
 @each_chapter
-def test_the_diagram_shows_where_we_are(chapter: Chapter) -> None:
-    where = [i for i, cell in enumerate(chapter.code) if "diagram(lit=" in cell.source]
-    assert len(where) == 1
-    assert where[0] <= 5
-    assert "detr-diagram" in html(chapter.code[where[0]])
+def test_it_says_which_questions_it_answers(chapter: Chapter) -> None:
+    """In a learner's words, few of them, and each leads to its entry on the page of all questions."""
+    anchors = faq_anchors()
+    questions = chapter.questions()
+    assert 1 <= len(questions) <= 6
+    for question, number, anchor in questions:
+        assert len(question.split()) <= 15, question
+        assert anchor == anchors[number], question
+
+
+@each_chapter
+def test_the_diagram_comes_first_and_shows_where_we_are(chapter: Chapter) -> None:
+    title, diagram, goals, imports = chapter.cells[:4]
+    assert title.source.startswith("# ")
+    assert "detr-diagram" in html(diagram)
+    assert [cell.id for cell in chapter.code if "diagram(lit=" in cell.source] == [diagram.id]
+    under, found, _ = goals.source.partition("**You will be able to**")
+    assert found, "the goals follow the diagram"
+    assert under.strip(), "a sentence under the diagram says what it shows"
+    assert "setup()" in imports.source
+
+
+@each_chapter
+def test_cells_that_only_draw_are_folded_and_no_others(chapter: Chapter) -> None:
+    """One line stands for them on the page. So do two cells that teach nothing: the diagram and the imports."""
+    for cell in chapter.lesson:
+        assert is_folded(cell) == (cell in chapter.code[:2] or only_draws(cell)), cell.source
+    assert not any(is_folded(cell) for cell in chapter.exercises)
 
 
 @each_chapter
@@ -197,6 +251,13 @@ def faq_entries() -> dict[int, str]:
     return {int(number): body for number, body in zip(parts[1::2], parts[2::2], strict=True)}
 
 
+def faq_anchors() -> dict[int, str]:
+    """What each question's heading is called in a link: as on GitHub, and as MyST has it."""
+    text = (BOOK / "faq.md").read_text("utf-8")
+    headings = re.findall(r"^## ((\d+)\. .*)$", text, flags=re.M)
+    return {int(number): re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading, number in headings}
+
+
 def test_every_question_is_answered_and_linked_to_a_cell() -> None:
     entries = faq_entries()
     assert sorted(entries) == list(range(1, 26))
@@ -209,12 +270,10 @@ def test_every_question_is_answered_and_linked_to_a_cell() -> None:
 def test_a_chapter_that_claims_a_question_is_linked_from_its_answer() -> None:
     entries = faq_entries()
     for path in CHAPTERS:
-        if path.stem == "01_tour":
+        if path.stem == "01_tour":  # it answers in passing what later chapters show
             continue
-        answers = re.search(r"\*\*Answers\*\*(.*?)\n\n", Chapter(path).prose, flags=re.S)
-        assert answers
-        for number in map(int, re.findall(r"\((\d+)\)", answers[1])):
-            assert path.stem in {stem for stem, _ in linked_cells(entries[number])}, (path.stem, number)
+        for question, number, _ in Chapter(path).questions():
+            assert path.stem in {stem for stem, _ in linked_cells(entries[number])}, (path.stem, question)
 
 
 def test_every_correction_is_proven_and_linked_to_a_cell() -> None:

@@ -4,17 +4,22 @@
     python tools/nb.py check [NAME ...]    fail where a notebook is not what its text says
 
 Without a name, every chapter. The notebook's bytes depend on the text and on what the code prints,
-nothing else: no time, no path, no random id. A chapter that fails leaves its old notebook as it was.
+nothing else: no time, no path, no random id. When and how long it ran, and with which versions, is kept beside it in
+book/execution.json. A chapter that fails leaves its old notebook as it was.
 """
 
 from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
+import platform
 import re
 import sys
 import time
+from datetime import UTC, datetime
+from importlib.metadata import version
 from pathlib import Path
 
 import jupytext
@@ -29,6 +34,7 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+RECORDED = ("torch", "torchvision", "numpy", "scipy", "matplotlib", "pillow", "pycocotools")
 
 
 def read_text(name: str, book: Path) -> NotebookNode:
@@ -42,6 +48,8 @@ def read_text(name: str, book: Path) -> NotebookNode:
     seen: dict[str, int] = {}
     for cell in notebook.cells:
         cell.id = cell_id(cell, seen)
+        if "hide-input" in cell.metadata.get("tags", []):  # the page's word for it; this is Jupyter's
+            cell.metadata.jupyter = {"source_hidden": True}
     return notebook
 
 
@@ -93,8 +101,29 @@ def build(name: str, book: Path) -> list[str]:
     unfinished = book / f"{name}.ipynb.tmp"
     unfinished.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8", newline="\n")
     unfinished.replace(book / f"{name}.ipynb")
-    print(f"{name}: {time.perf_counter() - start:.1f} s", flush=True)
+    seconds = time.perf_counter() - start
+    record(name, book, seconds)
+    print(f"{name}: {seconds:.1f} s", flush=True)
     return []
+
+
+def record(name: str, book: Path, seconds: float) -> None:
+    """Keep when, how long and with what a notebook ran, together with a checksum that ties it to this notebook."""
+    path = book / "execution.json"
+    records = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+    notebook = nbformat.read(book / f"{name}.ipynb", as_version=4)
+    records[name] = {
+        "cells": sum(cell.cell_type == "code" for cell in notebook.cells),
+        "seconds": round(seconds),
+        "date": datetime.now(UTC).strftime("%Y-%m-%d"),
+        "with": {"Python": platform.python_version()} | {package: version(package) for package in RECORDED},
+        "sha256": checksum(book / f"{name}.ipynb"),
+    }
+    path.write_text(json.dumps(records, indent=1, sort_keys=True) + "\n", "utf-8")
+
+
+def checksum(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def check(name: str, book: Path) -> list[str]:
@@ -108,6 +137,9 @@ def check(name: str, book: Path) -> list[str]:
         for number, (want, have) in enumerate(zip(wanted, stored, strict=False))
         if any(want[key] != have.get(key) for key in ("cell_type", "source", "metadata", "id"))
     ]
+    told = book / "execution.json"
+    if not told.is_file() or json.loads(told.read_text("utf-8")).get(name, {}).get("sha256") != checksum(path):
+        faults.append(f"{name}: {told} tells of another run than the stored one: build it again")
     if len(wanted) != len(stored):
         faults.append(f"{name}: {len(stored)} cells stored, {len(wanted)} in the text")
     return faults
