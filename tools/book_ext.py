@@ -72,6 +72,8 @@ def prepare_notebook(app: Sphinx, docname: str, source: list[str]) -> None:
         settings = cell["metadata"].setdefault("mystnb", {})
         if alts:
             settings.setdefault("image", {}).setdefault("alt", alts.pop())
+        if "diagram(lit=" in "".join(cell["source"]):  # the head of a page is no place for code
+            cell["metadata"].setdefault("tags", []).append("remove-input")
         settings.setdefault("code_prompt_show", f"Show {folded_words(cell)}")
         settings.setdefault("code_prompt_hide", f"Hide {folded_words(cell)}")
     source[0] = json.dumps(notebook)

@@ -22,6 +22,8 @@ ICON_SCRIPT = re.compile(r"\s*<!-- So that users can add custom icons -->\s*<scr
 SEARCH_SCRIPT = re.compile(r'\s*<script src="[^"]*(?:searchtools|language_data|searchindex)\.js"></script>')
 # What a figure holds beside its pictures: beyond this length it is fetched when a reader comes near.
 FIGURE_DATA = re.compile(r'<script type="application/json">([^<]{50000,})</script>')
+# The fold says in words what it holds; this name would hide them from those who listen.
+FOLD = re.compile(r'<summary aria-label="Toggle hidden content">')
 DIAGRAM = re.compile(r'(<a href="\w+)\.ipynb(" aria-label=)')
 # What the theme brings along and no page asks for: sources of its scripts, and fonts in older formats.
 UNUSED = (
@@ -50,6 +52,7 @@ def finish(site: Path) -> None:
 def finished(html: str, folder: Path, site: Path) -> str:
     """A page's HTML, finished; ``folder`` is where the page lies. Pictures are written to ``site/_images``."""
     html = ICON_SCRIPT.sub("", html)
+    html = FOLD.sub("<summary>", html)
     html = DIAGRAM.sub(r"\1.html\2", html)
     up = "../" * len(folder.relative_to(site).parts)
     html = DATA_URI.sub(lambda found: f"{up}_images/{_stored(found, site / '_images')}", html)
