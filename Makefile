@@ -31,7 +31,8 @@ serve: $(READY)  ## serve the rendered book on this machine (PORT=8000)
 	@$(BIN)/python -m http.server --bind 127.0.0.1 --directory $(SITE) $(PORT)
 
 test: lint  ## lint, types, tests, and every notebook against its stored outputs
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m "not browser"
+	$(BIN)/python -m pytest -n 2 -m browser
 	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval book/
 
 lint: $(READY)  ## ruff and mypy

@@ -1,12 +1,17 @@
-"""What several tests share: a small Tiny Town, and the rule for tests that need a GPU."""
+"""What several tests share: a small Tiny Town, the rendered book, and the rule for tests that need a GPU."""
 
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock  # comes with torch
 from hypothesis import settings
+
+ROOT = Path(__file__).resolve().parent.parent
 
 settings.register_profile("fuzz", deadline=None, max_examples=10_000)  # see test_fuzz.py
 
@@ -40,3 +45,24 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def town_copy(town: Path, tmp_path: Path) -> Path:
     """A Tiny Town of the test's own, to spoil."""
     return Path(shutil.copytree(town, tmp_path / "town_copy"))
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The rendered book, built once a run: of several processes the first one builds it, and the others wait."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent  # of the folders that the processes have for themselves
+    html = shared / "site"
+    with FileLock(shared / "site.lock"):
+        if not html.is_dir():
+            build_book(shared / "build").rename(html)
+    return html
+
+
+def build_book(out: Path) -> Path:
+    builder = Path(sys.executable).with_name("jupyter-book")
+    options = ["-W", "-n", "--keep-going", "--path-output", str(out)]
+    result = subprocess.run([builder, "build", ROOT, *options], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    return out / "_build" / "html"

@@ -280,15 +280,6 @@ def test_nbval_fails_on_each_change_of_what_is_stored(tmp_path: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("site")
-    builder = Path(sys.executable).with_name("jupyter-book")
-    result = run(builder, "build", ROOT, "-W", "-n", "--keep-going", "--path-output", out)
-    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
-    return out / "_build" / "html"
-
-
-@pytest.fixture(scope="module")
 def pages(site: Path) -> dict[Path, BeautifulSoup]:
     found = [path for path in sorted(site.rglob("*.html")) if "_static" not in path.parts]  # the theme's templates
     return {path: BeautifulSoup(path.read_text("utf-8"), "html.parser") for path in found}
