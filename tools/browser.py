@@ -58,9 +58,11 @@ def served(site: Path) -> Iterator[str]:
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(site))) as server:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
-        yield f"http://127.0.0.1:{server.server_port}/"
-        server.shutdown()
-        thread.join()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}/"
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def watch(page: Page, address: str) -> list[str]:
@@ -93,7 +95,7 @@ def watch(page: Page, address: str) -> list[str]:
 
 
 def settle(page: Page) -> None:
-    """Wait until the page is as it stays: folds open, formulas typeset, pictures loaded that are seen on the way down."""
+    """Open the folds, go down the page, and wait until formulas are typeset and pictures loaded."""
     page.evaluate(
         """async () => {
             const soon = (waited, ms) => Promise.race([waited, new Promise(done => setTimeout(done, ms))]);
@@ -108,7 +110,8 @@ def settle(page: Page) -> None:
             await soon(Promise.all(loading.map(i => new Promise(done => { i.onload = i.onerror = done; }))), 10000);
             scrollTo({top: 0, behavior: 'instant'});
             await frame();
-            await soon(Promise.allSettled(document.getAnimations().map(a => a.finished)), 1000);
+            const fading = document.getAnimations().filter(a => a.effect.getComputedTiming().endTime < Infinity);
+            await soon(Promise.allSettled(fading.map(a => a.finished)), 1000);
         }"""
     )
 
@@ -123,7 +126,7 @@ def inspect(page: Page) -> list[str]:
                 faults.push('a formula is not typeset: ' + words(m));
             // An unknown command is no error to MathJax: it shows the name in red.
             for (const m of all('mjx-merror, mjx-mtext[style*="color: red"]'))
-                faults.push('a formula with an error: ' + (m.dataset.mjxError || m.closest('.math').outerHTML.slice(0, 80)));
+                faults.push('a formula with an error: ' + (m.dataset.mjxError || m.outerHTML.slice(0, 80)));
             const root = document.documentElement, wide = root.clientWidth;
             if (root.scrollWidth > wide) {
                 const over = all('.bd-main *').filter(e => e.getBoundingClientRect().right > wide + 1).slice(-1);

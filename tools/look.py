@@ -13,7 +13,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from browser import HEIGHT, THEMES, WIDTHS, find_chromium, first_paint, inspect, launch, served, settle, transferred, watch
+from browser import (
+    HEIGHT,
+    THEMES,
+    WIDTHS,
+    find_chromium,
+    first_paint,
+    inspect,
+    launch,
+    served,
+    settle,
+    transferred,
+    watch,
+)
 from playwright.sync_api import Browser, sync_playwright
 
 SITE = Path(__file__).resolve().parent.parent / "_build" / "html"

@@ -1,0 +1,622 @@
+"""The rendered book in headless Chromium, as readers use it: every page, every figure to play with, all of the theme.
+
+What there should be is read from ``_toc.yml`` and from the notebooks' stored outputs, so that what the page has lost is
+missed here. Nothing outside this machine can be reached, and each attempt is a fault.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import numpy as np
+import pytest
+import yaml
+from axe_playwright_python.sync_playwright import Axe
+from browser import HEIGHT, WIDTHS, find_chromium, inspect, launch, served, settle, transferred, watch
+from PIL import Image
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted((ROOT / "book").glob("*.ipynb"))}
+FIRST_VIEW = 2_000_000  # bytes
+
+pytestmark = pytest.mark.browser
+each_chapter = pytest.mark.parametrize("chapter", NOTEBOOKS)
+
+
+# --- what the book should have
+
+
+def pages_in_order() -> list[str]:
+    contents = yaml.safe_load((ROOT / "_toc.yml").read_text("utf-8"))
+    return [contents["root"], *(chapter["file"] for part in contents["parts"] for chapter in part["chapters"])]
+
+
+PAGES = pages_in_order()
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure to play with as the notebook stores it: where it is, its kind, and what it can show."""
+
+    page: str
+    name: str
+    kind: str
+    stored: dict[str, Any]
+
+    def __str__(self) -> str:
+        return f"{self.page.removeprefix('book/')}-{self.name}"
+
+
+KINDS = {"frames": "slider", "sheets": "cell picker", "points": "slot picker"}
+
+
+def html_outputs(notebook: dict[str, Any]) -> list[str]:
+    outputs = [output for cell in notebook["cells"] for output in cell.get("outputs", [])]
+    return ["".join(output.get("data", {}).get("text/html", "")) for output in outputs]
+
+
+def stored_figures() -> list[Figure]:
+    found = []
+    for chapter, notebook in NOTEBOOKS.items():
+        for html in html_outputs(notebook):
+            if name := re.search(r'<figure class="interactive" data-name="([^"]+)"', html):
+                data = re.search(r'<script type="application/json">(.*?)</script>', html, flags=re.S)
+                assert data, f"{chapter}: figure {name[1]} stores nothing"
+                stored = json.loads(data[1])
+                kind = next(kind for key, kind in KINDS.items() if key in stored)
+                found.append(Figure(f"book/{chapter}", name[1], kind, stored))
+    return found
+
+
+FIGURES = stored_figures()
+
+
+def each_figure(kind: str) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("figure", [f for f in FIGURES if f.kind == kind], ids=str)
+
+
+# --- a browser, and pages in it
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One a process. It ends with this module: where Playwright runs, no other event loop can."""
+    program = find_chromium()
+    if program is None:
+        pytest.skip("needs Chromium: install it, or name it in CHROMIUM")
+    with sync_playwright() as playwright, launch(playwright, program) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def address(browser: Browser, site: Path) -> Iterator[str]:
+    with served(site) as where:
+        yield where
+
+
+Opener = Callable[..., Page]
+
+
+@pytest.fixture
+def open_page(browser: Browser, address: str) -> Iterator[Opener]:
+    """Opens pages such as ``book/index``; what goes wrong on one of them fails the test at its end."""
+    contexts, faults = [], []
+
+    def open_one(name: str, width: int = WIDTHS["desktop"], at: str = address, **options: Any) -> Page:
+        viewport = {"width": width, "height": HEIGHT}
+        context = browser.new_context(viewport=viewport, reduced_motion="reduce", **options)
+        context.set_default_timeout(15_000)
+        contexts.append(context)
+        page = context.new_page()
+        faults.append(watch(page, at))
+        page.goto(f"{at}{name}.html")
+        return page
+
+    yield open_one
+    for context in contexts:
+        context.close()
+    assert not [fault for each in faults for fault in each]
+
+
+@pytest.fixture(params=["desktop", "phone"])
+def view(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """The options of a mouse's wide page, and of a finger's narrow one."""
+    touch = request.param == "phone"
+    return {"width": WIDTHS[request.param], "has_touch": touch, "is_mobile": touch}
+
+
+# --- every page
+
+
+AXE_OPTIONS = {
+    "runOnly": {
+        "type": "tag",
+        "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
+    },
+    "resultTypes": ["violations"],
+    "preload": False,  # it would fetch style sheets again, some from where they are not
+}
+
+
+def barriers(page: Page) -> list[str]:
+    """What axe-core finds serious or critical."""
+    # A chapter has ten thousand words of coloured code, and their contrast is most of axe's work. One word of each
+    # kind, in each kind of surroundings, tells the same: the others lose their colour.
+    page.evaluate(
+        """() => {
+            const seen = new Set();
+            document.querySelectorAll('.highlight span, .sig span').forEach(word => {
+                let kind = '';
+                for (let e = word; e && e.tagName !== 'ARTICLE'; e = e.parentElement) kind += e.className + '/';
+                if (seen.has(kind)) word.replaceWith(...word.childNodes); else seen.add(kind);
+            });
+        }"""
+    )
+    found = Axe().run(page, options=AXE_OPTIONS).response["violations"]
+    return [
+        f"{violation['id']} ({violation['impact']}), {len(violation['nodes'])} times, such as "
+        + "; ".join(f"{node['html'][:150]} {node['failureSummary'][:250]}" for node in violation["nodes"][:2])
+        for violation in found
+        if violation["impact"] in ("serious", "critical")
+    ]
+
+
+@pytest.mark.parametrize("size", WIDTHS)
+@pytest.mark.parametrize("name", [*PAGES, "search", "genindex"])
+def test_a_page_is_sound_in_both_themes(open_page: Opener, name: str, size: str) -> None:
+    page = open_page(name, WIDTHS[size], color_scheme="light")
+    faults = []
+    for theme in ("light", "dark"):
+        page.emulate_media(color_scheme=theme)
+        expect(page.locator("html")).to_have_attribute("data-theme", theme)
+        settle(page)
+        faults += [f"{theme}: {fault}" for fault in inspect(page) + barriers(page)]
+    assert not faults, "\n".join(faults)
+
+
+def test_every_page_is_looked_at(site: Path) -> None:
+    built = {
+        str(path.relative_to(site).with_suffix("")) for path in site.rglob("*.html") if "_static" not in path.parts
+    }
+    assert built == {*PAGES, "search", "genindex", "index"}
+
+
+def test_the_address_of_the_site_leads_to_the_title_page(open_page: Opener) -> None:
+    page = open_page("index")
+    page.wait_for_url(f"**/{PAGES[0]}.html")
+    expect(page.get_by_role("heading", level=1)).to_be_visible()
+
+
+@each_chapter
+def test_the_first_view_of_a_chapter_is_light(open_page: Opener, chapter: str) -> None:
+    page = open_page(f"book/{chapter}")
+    page.wait_for_timeout(1000)
+    assert transferred(page) <= FIRST_VIEW
+
+
+# --- figures to play with
+
+
+def located(page: Page, figure: Figure) -> Locator:
+    found = page.locator(f'figure.interactive[data-name="{figure.name}"]')
+    expect(found).to_have_count(1)
+    found.evaluate("element => element.scrollIntoView({block: 'center', behavior: 'instant'})")
+    return found
+
+
+def file_at(url: str, site: Path) -> bytes:
+    """What the page was given under this address: in it, of the site, or of the file system."""
+    if url.startswith("data:"):
+        return base64.b64decode(url.partition(",")[2])
+    path = unquote(urlsplit(url).path)
+    return Path(path if url.startswith("file:") else site / path.lstrip("/")).read_bytes()
+
+
+def numbers(words: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", words)]
+
+
+def assert_frame(shown: Locator, figure: Figure, number: int, site: Path) -> None:
+    """The slider stands at a frame: number, words and picture say so."""
+    label = figure.stored["labels"][number]
+    control, picture = shown.locator("input"), shown.locator("img")
+    expect(control).to_have_value(str(number))
+    expect(control).to_have_attribute("aria-valuetext", label)
+    expect(shown.locator("output")).to_have_text(label)
+    url, width, alt = picture.evaluate(
+        "async image => (await image.decode(), [image.currentSrc, image.width, image.alt])"
+    )
+    assert file_at(url, site) == file_at(figure.stored["frames"][number], site)
+    assert width > 100
+    assert label in alt.removesuffix(".").split(" Now: ")[-1]
+
+
+def position_of(control: Locator, number: int) -> dict[str, float]:
+    """Where the thumb of a slider stands at a value."""
+    box, thumb = control.bounding_box(), 16
+    assert box is not None
+    share = number / int(control.get_attribute("max") or 1)
+    return {"x": thumb / 2 + share * (box["width"] - thumb), "y": box["height"] / 2}
+
+
+@each_figure("slider")
+def test_a_slider_shows_the_frame_it_names(open_page: Opener, site: Path, figure: Figure, view: dict[str, Any]) -> None:
+    shown = located(open_page(figure.page, **view), figure)
+    control, last = shown.locator("input"), len(figure.stored["frames"]) - 1
+    expect(shown.locator("output")).to_have_text(figure.stored["labels"][int(control.input_value())])
+    control.focus()
+    for key, number in [("End", last), ("Home", 0), ("ArrowRight", 1), ("ArrowUp", 2), ("ArrowLeft", 1)]:
+        shown.page.keyboard.press(key)
+        assert_frame(shown, figure, number, site)
+    for number in (last - 1, 2):
+        (control.tap if view["has_touch"] else control.click)(position=position_of(control, number))
+        assert_frame(shown, figure, number, site)
+    if not view["has_touch"]:
+        control.drag_to(control, source_position=position_of(control, 2), target_position=position_of(control, last))
+        assert_frame(shown, figure, last, site)
+
+
+def assert_cell(shown: Locator, figure: Figure, sheet: str, row: int, column: int, site: Path) -> None:
+    """The cell is named, marked on both panels, and its map stands on the right one."""
+    assert numbers(shown.locator("output").inner_text()) == [row, column]
+    panels = shown.locator(".panels > div")
+    for panel, mark in zip(panels.all(), shown.locator(".marked").all(), strict=True):
+        area, marked = panel.bounding_box(), mark.bounding_box()
+        assert area is not None
+        assert marked is not None
+        cell = cell_of(figure, area["width"], area["height"], row, column)
+        place = [marked["x"] - area["x"], marked["y"] - area["y"], marked["width"], marked["height"]]
+        np.testing.assert_allclose(place, cell, atol=1.5)
+    wanted, seen = tile(figure, sheet, row, column, site), cell_colours(panels.nth(1).screenshot(), figure)
+    wanted[row, column] = seen[row, column]  # under the mark
+    np.testing.assert_allclose(seen, wanted, atol=6)
+
+
+def cell_of(figure: Figure, width: float, height: float, row: int, column: int) -> list[float]:
+    """Left, top, width and height of a cell, in pixels of its panel."""
+    w, h = width / figure.stored["w"], height / figure.stored["h"]
+    return [column * w, row * h, w, h]
+
+
+def tile(figure: Figure, sheet: str, row: int, column: int, site: Path) -> np.ndarray:
+    h, w = figure.stored["h"], figure.stored["w"]
+    picture = Image.open(io.BytesIO(file_at(figure.stored["sheets"][sheet], site))).convert("RGB")
+    return np.asarray(picture.crop((column * w, row * h, column * w + w, row * h + h)), dtype=int).copy()
+
+
+def cell_colours(screenshot: bytes, figure: Figure) -> np.ndarray:
+    """The colour in the middle of each cell of a panel."""
+    pixels = np.asarray(Image.open(io.BytesIO(screenshot)).convert("RGB"), dtype=int)
+    rows, columns = (
+        ((np.arange(count) + 0.5) * size / count).astype(int)
+        for count, size in zip((figure.stored["h"], figure.stored["w"]), pixels.shape, strict=False)
+    )
+    return pixels[np.ix_(rows, columns)]
+
+
+def press_on(panel: Locator, figure: Figure, row: int, column: int, touch: bool) -> None:
+    area = panel.bounding_box()
+    assert area is not None
+    left, top, width, height = cell_of(figure, area["width"], area["height"], row, column)
+    (panel.tap if touch else panel.click)(position={"x": left + width / 2, "y": top + height / 2})
+
+
+@each_figure("cell picker")
+def test_a_cell_picker_shows_the_map_of_the_cell(
+    open_page: Opener, site: Path, figure: Figure, view: dict[str, Any]
+) -> None:
+    shown = located(open_page(figure.page, color_scheme="light", **view), figure)
+    h, w, sheets = figure.stored["h"], figure.stored["w"], list(figure.stored["sheets"])
+    assert_cell(shown, figure, sheets[0], figure.stored["row"], figure.stored["column"], site)
+    panels, keyboard = shown.locator(".panels > div"), shown.page.keyboard
+    for number, row, column in [(0, 0, w - 1), (1, h - 2, 1), (0, 3, 5)]:
+        press_on(panels.nth(number), figure, row, column, view["has_touch"])
+        assert_cell(shown, figure, sheets[0], row, column, site)
+    shown.locator(".panels").focus()
+    for key, row, column in [("ArrowRight", 3, 6), ("ArrowDown", 4, 6), ("ArrowLeft", 4, 5), ("ArrowUp", 3, 5)]:
+        keyboard.press(key)
+        assert_cell(shown, figure, sheets[0], row, column, site)
+    for _ in range(4):
+        keyboard.press("ArrowUp")
+    assert_cell(shown, figure, sheets[0], 0, 5, site)
+    if len(sheets) > 1:
+        assert_choice_of_maps(shown, figure, site)
+
+
+def assert_choice_of_maps(shown: Locator, figure: Figure, site: Path) -> None:
+    """By keyboard down the list, and by its entries."""
+    choice, sheets = shown.locator("select"), list(figure.stored["sheets"])
+    expect(choice.locator("option")).to_have_text(sheets)
+    choice.focus()
+    for sheet in sheets[1:]:
+        shown.page.keyboard.press("ArrowDown")
+        expect(choice).to_have_value(sheet)
+        assert_cell(shown, figure, sheet, 0, 5, site)
+    choice.select_option(sheets[0])
+    assert_cell(shown, figure, sheets[0], 0, 5, site)
+
+
+def test_figures_of_every_kind_are_in_the_book() -> None:
+    assert {figure.kind for figure in FIGURES} == set(KINDS.values())
+
+
+# --- the slots
+
+
+def slot_points(figure: Figure, moment: int, query: int) -> np.ndarray:
+    """The stored centers of one query at one moment, ``(P, 2)`` in [0, 1]."""
+    stored = figure.stored
+    every = np.frombuffer(base64.b64decode(stored["points"]), dtype=np.uint8)
+    return every.reshape(len(stored["labels"]), -1, stored["pictures"], 2)[moment, query] / 255
+
+
+def drawn(panel: Locator) -> np.ndarray:
+    """The pixels of a panel's canvas."""
+    url = panel.locator("canvas").evaluate("canvas => canvas.toDataURL()")
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGB"), dtype=int)
+
+
+def assert_slot(shown: Locator, figure: Figure, moment: int, query: int) -> None:
+    """The query is named, its points are drawn at large, they alone, and its box lies on the picture."""
+    said, label = shown.locator("output").inner_text(), figure.stored["labels"][moment]
+    assert re.search(rf"\b{query}\b.*\b{re.escape(label)}\b", said), said
+    expect(shown.locator("input")).to_have_attribute("aria-valuetext", label)
+    pixels = drawn(shown.locator(".large"))
+    coloured = np.ptp(pixels, axis=-1) > 40  # the ring around the center on the shown picture is grey
+    empty = np.abs(pixels - pixels[-3, 3]).max(axis=-1) < 40
+    height, width = coloured.shape
+    at = np.round(slot_points(figure, moment, query) * [width - 1, height - 1]).astype(int)
+    points = np.zeros_like(coloured)
+    points[at[:, 1], at[:, 0]] = True
+    assert not empty[points].any()
+    assert near(points, 7)[coloured].all()
+    assert_box(shown, figure, moment, query)
+
+
+def near(points: np.ndarray, distance: int) -> np.ndarray:
+    """Where a point is at most this many pixels away, along rows and along columns."""
+    padded = np.pad(points, distance)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (2 * distance + 1, 2 * distance + 1))
+    return windows.any(axis=(2, 3))
+
+
+def assert_box(shown: Locator, figure: Figure, moment: int, query: int) -> None:
+    own = np.frombuffer(base64.b64decode(figure.stored["own"]), dtype=np.uint8)
+    cx, cy, w, h, score = own.reshape(len(figure.stored["labels"]), -1, 5)[moment, query] / 255
+    scene, box = shown.locator(".scene").bounding_box(), shown.locator(".box")
+    placed = box.bounding_box()
+    assert scene is not None
+    assert placed is not None
+    place = [placed["x"] - scene["x"], placed["y"] - scene["y"], placed["width"], placed["height"]]
+    wanted = np.array([cx - w / 2, cy - h / 2, w, h]) * ([scene["width"], scene["height"]] * 2)
+    np.testing.assert_allclose(place, wanted, atol=2)
+    expect(box).to_have_css("border-top-style", "solid" if score > 0.5 else "dashed")
+
+
+@each_figure("slot picker")
+def test_a_slot_picker_shows_the_query_and_the_moment(open_page: Opener, figure: Figure, view: dict[str, Any]) -> None:
+    shown = located(open_page(figure.page, color_scheme="light", **view), figure)
+    stored, keyboard, grid, control = figure.stored, shown.page.keyboard, shown.locator(".grid"), shown.locator("input")
+    columns, queries, last = stored["columns"], len(stored["counts"][0]), len(stored["labels"]) - 1
+    assert_slot(shown, figure, stored["moment"], stored["query"])
+    for query in (0, columns + 1, queries - 1):
+        before, area = drawn(grid), grid.bounding_box()
+        assert area is not None
+        across, down = area["width"] / columns, area["height"] / -(-queries // columns)
+        at = {"x": (query % columns + 0.5) * across, "y": (query // columns + 0.5) * down}
+        (grid.tap if view["has_touch"] else grid.click)(position=at)
+        assert_slot(shown, figure, stored["moment"], query)
+        assert (drawn(grid) != before).any()
+    grid.focus()
+    for key, query in [("ArrowUp", queries - 1 - columns), ("ArrowLeft", queries - 2 - columns)]:
+        keyboard.press(key)
+        assert_slot(shown, figure, stored["moment"], query)
+    for key, moment in [("Home", 0), ("ArrowRight", 1), ("End", last)]:
+        before = drawn(grid)
+        control.focus()
+        keyboard.press(key)
+        assert_slot(shown, figure, moment, queries - 2 - columns)
+        assert (drawn(grid) != before).any()
+    (control.tap if view["has_touch"] else control.click)(position=position_of(control, 2))
+    assert_slot(shown, figure, 2, queries - 2 - columns)
+
+
+# --- from the file system
+
+
+@pytest.mark.parametrize(
+    "figure", [next(f for f in FIGURES if f.kind == kind) for kind in KINDS.values()], ids=lambda figure: figure.kind
+)
+def test_a_chapter_works_from_the_file_system(open_page: Opener, site: Path, figure: Figure) -> None:
+    page = open_page(figure.page, at=f"{site.as_uri()}/")
+    settle(page)
+    assert not inspect(page)
+    shown = located(page, figure)
+    if figure.kind == "slider":
+        shown.locator("input").press("End")
+        assert_frame(shown, figure, len(figure.stored["frames"]) - 1, site)
+    elif figure.kind == "cell picker":
+        press_on(shown.locator(".panels > div").first, figure, 2, 3, touch=False)
+        assert_cell(shown, figure, next(iter(figure.stored["sheets"])), 2, 3, site)
+    else:
+        shown.locator("input").press("End")
+        assert_slot(shown, figure, len(figure.stored["labels"]) - 1, figure.stored["query"])
+
+
+# --- the keyboard
+
+
+TAB_STOP = """() => {
+    const element = document.activeElement, style = getComputedStyle(element);
+    const outline = style.outlineStyle !== 'none' && parseFloat(style.outlineWidth) >= 1;
+    const key = element.closest('figure.interactive')?.dataset.name;
+    element.dataset.stop ??= document.querySelectorAll('[data-stop]').length;
+    return [element.dataset.stop, element.tagName, element.outerHTML.slice(0, 150), key,
+            outline || style.boxShadow !== element.dataset.shadow];
+}"""
+
+
+@pytest.mark.parametrize("name", [PAGES[0], "search", *sorted({figure.page for figure in FIGURES})])
+def test_every_control_is_reached_by_tab_and_shows_it(open_page: Opener, name: str) -> None:
+    page = open_page(name)
+    settle(page)
+    page.evaluate("document.querySelectorAll('*').forEach(e => { e.dataset.shadow = getComputedStyle(e).boxShadow; })")
+    stops: dict[str, list[Any]] = {}
+    while len(stops) < 1000:
+        page.keyboard.press("Tab")
+        number, *stop = page.evaluate(TAB_STOP)
+        if number in stops or stop[0] == "BODY":
+            break
+        stops[number] = stop
+    assert not [html for _, html, _, visible in stops.values() if not visible]
+    reached = Counter(figure for _, _, figure, _ in stops.values() if figure)
+    wanted = {
+        element.evaluate("e => e.dataset.name"): element.locator("input, select, [tabindex='0']").count()
+        for element in page.locator("figure.interactive").all()
+    }
+    assert reached == wanted
+
+
+# --- the diagram
+
+
+WITH_DIAGRAM = [
+    f"book/{name}" for name, notebook in NOTEBOOKS.items() if "detr-diagram" in "".join(html_outputs(notebook))
+]
+
+
+@pytest.mark.parametrize("name", [PAGES[0], *WITH_DIAGRAM])
+def test_the_parts_of_the_diagram_lead_to_their_chapters(
+    open_page: Opener, address: str, site: Path, name: str
+) -> None:
+    page = open_page(name)
+    links = page.locator(".detr-diagram a")
+    targets = links.evaluate_all("all => all.map(a => new URL(a.href.baseVal ?? a.href, document.baseURI).href)")
+    assert len(targets) >= 5
+    for target in set(targets):
+        assert target.startswith(address)
+        assert (site / urlsplit(target).path.lstrip("/")).is_file(), target
+    elsewhere = next(n for n, target in enumerate(targets) if urlsplit(target).path != f"/{name}.html")
+    links.nth(elsewhere).click()
+    page.wait_for_url(targets[elsewhere])
+
+
+# --- what the theme gives
+
+
+def word_of(chapter: str) -> str:
+    """The word of a chapter's prose that stands most often there and in no other chapter's text."""
+    texts = {path.stem: path.read_text("utf-8") for path in (ROOT / "book" / "src").glob("*.md")}
+    prose = re.sub(r"```.*?```|`[^`]*`|\$[^$]*\$|\([^)]*\)|<[^>]*>|^---.*?---", " ", texts.pop(chapter), flags=re.S)
+    others = " ".join(texts.values()).lower()
+    counted = Counter(word for word in re.findall(r"\b[a-z]{6,}\b", prose) if word[:5] not in others)
+    return max(counted, key=lambda word: (counted[word], word))
+
+
+@each_chapter
+def test_search_finds_a_chapter_by_a_word_of_its_own(open_page: Opener, chapter: str) -> None:
+    word, hit = word_of(chapter), f'#search-results a[href*="{chapter}.html"]'
+    page = open_page(PAGES[0])
+    page.keyboard.press("Control+k")
+    expect(page.locator("dialog[open] input[type=search]")).to_be_focused()
+    page.keyboard.type(word)
+    page.keyboard.press("Enter")
+    expect(page.locator(hit).first).to_be_visible()
+    page = open_page("search")
+    page.locator("main input[type=search]").fill(word)
+    page.keyboard.press("Enter")
+    page.locator(hit).first.click()
+    page.wait_for_url(f"**/{chapter}.html*")
+
+
+@each_chapter
+def test_the_copy_button_copies_a_cell(open_page: Opener, chapter: str) -> None:
+    """Of the first and of the longest cell that are not folded."""
+    page = open_page(f"book/{chapter}", permissions=["clipboard-read", "clipboard-write"])
+    page.wait_for_function("document.querySelector('.copybtn')")
+    sources = {c["id"]: "".join(c["source"]) for c in NOTEBOOKS[chapter]["cells"] if c["cell_type"] == "code"}
+    inputs = {name: page.locator(f'[id="cell-{name}"] > .cell_input') for name in sources}
+    seen = [name for name, shown in inputs.items() if shown.count() and shown.is_visible()]
+    for name in {seen[0], max(seen, key=lambda name: len(sources[name]))}:
+        inputs[name].hover()
+        inputs[name].locator(".copybtn").click()
+        assert page.evaluate("navigator.clipboard.readText()") == sources[name]
+
+
+@each_chapter
+def test_folds_open_and_close_by_click_and_by_key(open_page: Opener, chapter: str) -> None:
+    page = open_page(f"book/{chapter}")
+    settle(page)
+    page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = false; })")
+    folds = page.locator("main details").all()
+    assert folds or chapter == "corrections"
+
+    def turn(fold: Locator, by: Callable[[Locator], object], wanted: bool) -> None:
+        height = fold.evaluate("fold => fold.getBoundingClientRect().height")
+        by(fold.locator("> summary"))
+        assert fold.evaluate("fold => fold.open") == wanted
+        assert (fold.evaluate("fold => fold.getBoundingClientRect().height") > height) == wanted
+
+    for fold in folds:  # the outer one of two comes first, and stays open for the inner one
+        turn(fold, Locator.click, True)
+        turn(fold, Locator.click, False)
+        turn(fold, lambda summary: summary.press("Enter"), True)
+    for fold in reversed(folds):
+        turn(fold, lambda summary: summary.press("Enter"), False)
+
+
+def test_the_theme_button_changes_the_theme_for_good(open_page: Opener) -> None:
+    page = open_page(PAGES[0], color_scheme="light")
+    theme, button = page.locator("html"), page.get_by_role("button", name="Color mode").first
+    seen = set()
+    for _ in range(3):
+        button.click()
+        seen.add((theme.get_attribute("data-mode"), theme.get_attribute("data-theme")))
+    assert seen == {("auto", "light"), ("light", "light"), ("dark", "dark")}
+    while theme.get_attribute("data-mode") != "dark":
+        button.press("Enter")
+    page.reload()
+    expect(theme).to_have_attribute("data-theme", "dark")
+    page.goto(page.url.replace(PAGES[0], PAGES[1]))
+    expect(theme).to_have_attribute("data-theme", "dark")
+
+
+def test_on_a_phone_the_contents_are_in_a_drawer(open_page: Opener) -> None:
+    page = open_page(PAGES[1], WIDTHS["phone"], has_touch=True, is_mobile=True)
+    opener, entry = (
+        page.locator("button.primary-toggle"),
+        page.locator(f'nav a[href$="{Path(PAGES[-1]).name}.html"]').first,
+    )
+    expect(entry).not_to_be_in_viewport()
+    opener.tap()
+    expect(entry).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(entry).not_to_be_in_viewport()
+    opener.press("Enter")
+    expect(entry).to_be_visible()
+    page.touchscreen.tap(WIDTHS["phone"] - 10, HEIGHT / 2)
+    expect(entry).not_to_be_in_viewport()
+    opener.tap()
+    entry.tap()
+    page.wait_for_url(f"**/{PAGES[-1]}.html")
+
+
+def test_next_and_back_lead_through_all_pages_in_order(open_page: Opener) -> None:
+    page = open_page(PAGES[0])
+    expect(page.locator("a.left-prev")).to_have_count(0)
+    for before, name in pairwise(PAGES):
+        page.locator("a.right-next").click()
+        page.wait_for_url(f"**/{name}.html", wait_until="domcontentloaded")
+        assert page.locator("a.left-prev").evaluate("link => link.href").endswith(f"/{before}.html")
+    expect(page.locator("a.right-next")).to_have_count(0)
