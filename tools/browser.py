@@ -83,7 +83,7 @@ def watch(page: Page, address: str) -> list[str]:
 
     def note_failure(request: Request) -> None:
         # A page that is left while it loads has requests aborted: that is no fault of the page.
-        if request.failure not in ("net::ERR_ABORTED", "net::ERR_BLOCKED_BY_CLIENT"):
+        if not str(request.failure).startswith(("net::ERR_ABORTED", "net::ERR_BLOCKED_BY_CLIENT")):
             faults.append(f"{request.failure} for {request.url}")
 
     page.route(re.compile(f"^(?!{re.escape(address)}|data:|blob:)"), refuse)
@@ -99,19 +99,28 @@ def settle(page: Page) -> None:
     page.evaluate(
         """async () => {
             const soon = (waited, ms) => Promise.race([waited, new Promise(done => setTimeout(done, ms))]);
-            const frame = () => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
             document.querySelectorAll('details').forEach(fold => { fold.open = true; });
             await soon(window.MathJax?.startup?.promise, 20000);
             for (let y = 0; y < document.documentElement.scrollHeight; y += innerHeight) {
                 scrollTo({top: y, behavior: 'instant'});
-                await frame();
+                await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
             }
             const loading = [...document.images].filter(i => !i.complete && i.checkVisibility());
             await soon(Promise.all(loading.map(i => new Promise(done => { i.onload = i.onerror = done; }))), 10000);
             scrollTo({top: 0, behavior: 'instant'});
-            await frame();
+        }"""
+    )
+    wait_for_colours(page)
+
+
+def wait_for_colours(page: Page) -> None:
+    """After a change of theme, say: until nothing fades any more."""
+    page.evaluate(
+        """async () => {
+            await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
             const fading = document.getAnimations().filter(a => a.effect.getComputedTiming().endTime < Infinity);
-            await soon(Promise.allSettled(fading.map(a => a.finished)), 1000);
+            const long = new Promise(done => setTimeout(done, 1000));
+            await Promise.race([Promise.allSettled(fading.map(a => a.finished)), long]);
         }"""
     )
 
