@@ -11,7 +11,7 @@ READY := .venv/.ready
 SITE := _build/html
 
 .DEFAULT_GOAL := help
-.PHONY: help book serve test lint bench nano mini clean
+.PHONY: help book pdf serve test lint bench nano mini clean
 
 help:  ## show this list
 	@echo "Usage: make TARGET [PYTHON=python3.12]"
@@ -24,6 +24,9 @@ book: $(READY)  ## render the book to _build/html
 	@echo
 	@echo "The book is in $(SITE). Open file://$(CURDIR)/$(SITE)/index.html"
 	@echo "or run \"make serve\" and open http://127.0.0.1:$(PORT)/"
+
+pdf: book  ## print the whole book to _build/detr_mini.pdf (with Chromium; CHROMIUM=/path names it)
+	@$(BIN)/python tools/pdf.py
 
 serve: $(READY)  ## serve the rendered book on this machine (PORT=8000)
 	@test -f $(SITE)/index.html || $(MAKE) --no-print-directory book

@@ -94,6 +94,10 @@ def stored_figures() -> list[Figure]:
 FIGURES = stored_figures()
 
 
+def one_of_each_kind() -> list[Figure]:
+    return [next(figure for figure in FIGURES if figure.kind == kind) for kind in KINDS.values()]
+
+
 def each_figure(kind: str) -> pytest.MarkDecorator:
     return pytest.mark.parametrize("figure", [f for f in FIGURES if f.kind == kind], ids=str)
 
@@ -296,6 +300,9 @@ def test_a_slider_shows_the_frame_it_names(open_page: Opener, site: Path, figure
     control, last = shown.locator("input"), len(figure.stored["frames"]) - 1
     expect(shown.locator("output")).to_have_text(figure.stored["labels"][int(control.input_value())])
     control.focus()
+    if control.input_value() != "0":
+        shown.page.keyboard.press("Home")
+        assert_frame(shown, figure, 0, site)
     for key, number in [("End", last), ("Home", 0), ("ArrowRight", 1), ("ArrowUp", 2), ("ArrowLeft", 1)]:
         shown.page.keyboard.press(key)
         assert_frame(shown, figure, number, site)
@@ -375,16 +382,16 @@ def test_a_cell_picker_shows_the_map_of_the_cell(
 
 
 def assert_choice_of_maps(shown: Locator, figure: Figure, site: Path) -> None:
-    """By keyboard down the list, and by its entries."""
+    """By keyboard down the list, and by its entries; the last of them too."""
     choice, sheets = shown.locator("select"), list(figure.stored["sheets"])
     expect(choice.locator("option")).to_have_text(sheets)
     choice.focus()
-    for sheet in sheets[1:]:
-        shown.page.keyboard.press("ArrowDown")
-        expect(choice).to_have_value(sheet)
+    shown.page.keyboard.press("ArrowDown")
+    expect(choice).to_have_value(sheets[1])
+    assert_cell(shown, figure, sheets[1], 0, 5, site)
+    for sheet in (sheets[-1], sheets[0]):
+        choice.select_option(sheet)
         assert_cell(shown, figure, sheet, 0, 5, site)
-    choice.select_option(sheets[0])
-    assert_cell(shown, figure, sheets[0], 0, 5, site)
 
 
 def test_figures_of_every_kind_are_in_the_book() -> None:
@@ -475,9 +482,7 @@ def test_a_slot_picker_shows_the_query_and_the_moment(open_page: Opener, figure:
 # --- from the file system
 
 
-@pytest.mark.parametrize(
-    "figure", [next(f for f in FIGURES if f.kind == kind) for kind in KINDS.values()], ids=lambda figure: figure.kind
-)
+@pytest.mark.parametrize("figure", one_of_each_kind(), ids=lambda figure: figure.kind)
 def test_a_chapter_works_from_the_file_system(open_page: Opener, site: Path, figure: Figure) -> None:
     page = open_page(figure.page, at=f"{site.as_uri()}/")
     settle(page)
@@ -507,7 +512,11 @@ TAB_STOP = """() => {
 }"""
 
 
-@pytest.mark.parametrize("name", [PAGES[0], "search", *sorted({figure.page for figure in FIGURES})])
+# The title page, the search, a figure of each kind, and one with a choice of maps.
+WITH_CONTROLS = {PAGES[0], "search", *(figure.page for figure in one_of_each_kind()), "book/17_attention_maps"}
+
+
+@pytest.mark.parametrize("name", sorted(WITH_CONTROLS))
 def test_every_control_is_reached_by_tab_and_shows_it(open_page: Opener, name: str) -> None:
     page = open_page(name)
     settle(page)
@@ -568,18 +577,25 @@ def word_of(chapter: str) -> str:
 
 @each_chapter
 def test_search_finds_a_chapter_by_a_word_of_its_own(open_page: Opener, chapter: str) -> None:
-    word, hit = word_of(chapter), f'#search-results a[href*="{chapter}.html"]'
-    page = open_page(PAGES[0])
+    page = open_page("search")
     page.keyboard.press("Control+k")
     expect(page.locator("dialog[open] input[type=search]")).to_be_focused()
-    page.keyboard.type(word)
+    page.keyboard.type(word_of(chapter))
     page.keyboard.press("Enter")
-    expect(page.locator(hit).first).to_be_visible()
+    expect(page.locator(f'#search-results a[href*="{chapter}.html"]').first).to_be_visible()
+
+
+def test_from_any_page_the_search_leads_to_a_page_and_on_to_another(open_page: Opener) -> None:
+    page = open_page(PAGES[1])
+    page.keyboard.press("Control+k")
+    page.keyboard.type("hungarian")
+    page.keyboard.press("Enter")
+    page.locator('#search-results a[href*="11_matcher.html"]').first.click()
+    page.wait_for_url("**/11_matcher.html*")
     page = open_page("search")
-    page.locator("main input[type=search]").fill(word)
+    page.locator("main input[type=search]").fill("sinusoid")
     page.keyboard.press("Enter")
-    page.locator(hit).first.click()
-    page.wait_for_url(f"**/{chapter}.html*")
+    expect(page.locator('#search-results a[href*="07_position_encoding.html"]').first).to_be_visible()
 
 
 @each_chapter
@@ -598,10 +614,10 @@ def test_the_copy_button_copies_a_cell(open_page: Opener, chapter: str) -> None:
 
 @each_chapter
 def test_folds_open_and_close_by_click_and_by_key(open_page: Opener, chapter: str) -> None:
+    """The first one of each kind: code, hints, solutions."""
     page = open_page(f"book/{chapter}")
-    settle(page)
-    page.evaluate("document.querySelectorAll('details').forEach(fold => { fold.open = false; })")
-    folds = page.locator("main details").all()
+    kinds = page.locator("main details").evaluate_all("all => all.map(fold => fold.className)")
+    folds = [page.locator("main details").nth(kinds.index(kind)) for kind in sorted(set(kinds))]
     assert folds or chapter == "corrections"
 
     def turn(fold: Locator, by: Callable[[Locator], object], wanted: bool) -> None:
@@ -610,11 +626,10 @@ def test_folds_open_and_close_by_click_and_by_key(open_page: Opener, chapter: st
         assert fold.evaluate("fold => fold.open") == wanted
         assert (fold.evaluate("fold => fold.getBoundingClientRect().height") > height) == wanted
 
-    for fold in folds:  # the outer one of two comes first, and stays open for the inner one
+    for fold in folds:
         turn(fold, Locator.click, True)
         turn(fold, Locator.click, False)
         turn(fold, lambda summary: summary.press("Enter"), True)
-    for fold in reversed(folds):
         turn(fold, lambda summary: summary.press("Enter"), False)
 
 
@@ -655,10 +670,10 @@ def test_on_a_phone_the_contents_are_in_a_drawer(open_page: Opener) -> None:
 
 
 def test_next_and_back_lead_through_all_pages_in_order(open_page: Opener) -> None:
-    page = open_page(PAGES[0])
+    page = open_page(PAGES[0], java_script_enabled=False)  # links need none, and pages come sooner
     expect(page.locator("a.left-prev")).to_have_count(0)
     for before, name in pairwise(PAGES):
         page.locator("a.right-next").click()
         page.wait_for_url(f"**/{name}.html", wait_until="domcontentloaded")
-        assert page.locator("a.left-prev").evaluate("link => link.href").endswith(f"/{before}.html")
+        assert page.locator("a.left-prev").get_attribute("href") == f"{Path(before).name}.html"
     expect(page.locator("a.right-next")).to_have_count(0)
