@@ -105,3 +105,15 @@ def test_what_no_page_asks_for_is_left_out(site: Path) -> None:
     assert (site / "book" / "page.html").read_text() == '<script src="../_static/scripts/bootstrap.js"></script>'
     assert (site / "search.html").read_text() == page
     assert (static / "template.html").read_text() == '<script src="searchindex.js"></script>'
+
+
+def test_rules_are_kept_for_the_icons_that_are_used(site: Path) -> None:
+    style = site / "_static" / "styles" / "pydata-sphinx-theme.css"
+    style.parent.mkdir()
+    bars = '.fa-bars:before,.fa-navicon:before{content:"\\f0c9"}'
+    style.write_text(f'a{{b:c}}.fa-tent:before{{content:"\\f5c3"}}{bars}.fa-xmark:before{{content:"\\f00d"}}d{{e:f}}')
+    (site / "book" / "page.html").write_text('<i class="fa-solid fa-bars"></i>')
+    (site / "_static" / "scripts").mkdir()
+    (site / "_static" / "scripts" / "theme.js").write_text("'fa-xmark'")
+    finish(site)
+    assert style.read_text() == f'a{{b:c}}{bars}.fa-xmark:before{{content:"\\f00d"}}d{{e:f}}'

@@ -25,6 +25,8 @@ FIGURE_DATA = re.compile(r'<script type="application/json">([^<]{50000,})</scrip
 # The fold says in words what it holds; this name would hide them from those who listen.
 FOLD = re.compile(r'<summary aria-label="Toggle hidden content">')
 DIAGRAM = re.compile(r'(<a href="\w+)\.ipynb(" aria-label=)')
+# One of the two thousand icons that the theme has a rule for.
+ICON_RULE = re.compile(r'((?:\.fa-[a-z0-9-]+:before,?)+)\{content:"[^"]*"\}')
 # What the theme brings along and no page asks for: sources of its scripts, and fonts in older formats.
 UNUSED = (
     "*.map",
@@ -40,13 +42,24 @@ def finish(site: Path) -> None:
     for pattern in UNUSED:
         for path in static.glob(f"**/{pattern}"):
             path.unlink()
-    for path in sorted(site.rglob("*.html")):
-        if static in path.parents:
-            continue  # the theme's templates
+    pages = [path for path in sorted(site.rglob("*.html")) if static not in path.parents]  # not the theme's templates
+    drop_icons(static, [*pages, *static.glob("scripts/*.js")])
+    for path in pages:
         html = path.read_text("utf-8")
         if path.name != "search.html":
             html = SEARCH_SCRIPT.sub("", html)
         path.write_text(finished(html, path.parent, site), "utf-8")
+
+
+def drop_icons(static: Path, users: list[Path]) -> None:
+    """Keep of the theme's rules for icons those that are used."""
+    used = set(re.findall(r"\bfa-[a-z0-9-]+", " ".join(path.read_text("utf-8") for path in users)))
+
+    def kept(rule: re.Match[str]) -> str:
+        return rule[0] if used & set(re.findall(r"fa-[a-z0-9-]+", rule[1])) else ""
+
+    for path in static.glob("styles/pydata-sphinx-theme.css"):
+        path.write_text(ICON_RULE.sub(kept, path.read_text("utf-8")), "utf-8")
 
 
 def finished(html: str, folder: Path, site: Path) -> str:
