@@ -131,6 +131,8 @@ class EncoderLayer(_Layer):
         self.norm2 = nn.LayerNorm(d)
 
     def forward(self, x: Tensor, pos: Tensor, padding: Tensor | None) -> Tensor:
+        """Cells and their positions, both ``(B, hw, d)``, and their padding ``(B, hw)`` to cells ``(B, hw, d)``."""
+
         def read_cells(y: Tensor) -> Tensor:
             here = y + pos
             return self.self_attn(here, here, y, padding)
@@ -151,6 +153,11 @@ class DecoderLayer(_Layer):
         self.norm3 = nn.LayerNorm(d)
 
     def forward(self, tgt: Tensor, query_pos: Tensor, memory: Tensor, keys: Tensor, padding: Tensor | None) -> Tensor:
+        """Content and positions of the slots, ``(B, N, d)``, and what they read, to new content ``(B, N, d)``.
+
+        They read ``memory``, the values, by ``keys``, both ``(B, hw, d)``, where ``padding`` ``(B, hw)`` is False.
+        """
+
         def read_slots(y: Tensor) -> Tensor:
             here = y + query_pos
             return self.self_attn(here, here, y)

@@ -11,6 +11,7 @@ import pdf
 import pytest
 import yaml
 from browser import find_chromium
+from bs4 import BeautifulSoup
 from filelock import FileLock  # comes with torch
 from pypdf import PdfReader
 
@@ -59,6 +60,31 @@ def test_a_slider_becomes_three_labelled_pictures(chapter: pdf.Chapter) -> None:
     assert [said.get_text() for said in figure.select(".state-label")] == ["layer: a", "layer: c", "layer: d"]
     assert not figure.select("label, input, output")
     assert figure.get_text().strip().endswith(pdf.PLAY)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        ('<img alt="Two panels."><select><option>layer 3</option><option>layer 1</option></select>', "map: layer 3"),
+        ('<img alt="All slots. At first: query 7, step 500."><canvas></canvas>', "query 7, step 500"),
+        ('<img alt="Two panels."><output>row 7, column 9</output>', None),
+    ],
+)
+def test_a_picker_says_what_it_shows(body: str, said: str | None) -> None:
+    soup = BeautifulSoup(f"<figure>{body}</figure>", "html.parser")
+    assert soup.figure is not None
+    pdf.hold_still(soup, soup.figure)
+    assert [p.get_text() for p in soup.select(".state-label")] == ([said] if said else [])
+    assert not soup.select("select, canvas, output")
+
+
+def test_only_a_line_that_is_all_bold_is_kept_with_what_follows() -> None:
+    soup = BeautifulSoup(
+        "<div><p><strong>Goals</strong></p><p><strong>Break it.</strong> Then look.</p></div>", "html.parser"
+    )
+    assert soup.div is not None
+    pdf.keep_whole(soup.div)
+    assert [p.get_text() for p in soup.select(".lead")] == ["Goals"]
 
 
 @pytest.mark.parametrize(

@@ -101,8 +101,8 @@ def link_cells(app: Sphinx, doctree: nodes.document) -> None:
 
 
 def link_chapters(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
-    """Turn ``book/NN_topic`` in a docstring into a link to the chapter."""
-    lines[:] = [re.sub(r"``(book/\w+)``", r":doc:`/\1`", line) for line in lines]
+    """Turn ``book/NN_topic`` in a docstring, with the title before it, into a link to the chapter."""
+    lines[:] = [re.sub(r"(?:\*[^*]+\*, )?``(book/\w+)``", r":doc:`/\1`", line) for line in lines]
 
 
 def picture_metadata(cell: dict[str, Any]) -> list[dict[str, Any]]:

@@ -109,7 +109,10 @@ def read_preface(site: Path, file: str, names: set[str]) -> Chapter:
 
 
 def keep_whole(article: Tag) -> None:
-    """Mark code, outputs, and cells without a picture, that are too short to be divided between two pages."""
+    """Mark what stays together on a page: short code, outputs and cells, and a line in bold with what it heads."""
+    for strong in article.select("p > strong:only-child"):
+        if strong.parent.get_text().strip() == strong.get_text().strip():
+            strong.parent["class"] = "lead"
     for block in article.select(".cell_input, .output, .highlight, .cell:not(:has(img, svg, figure))"):
         if block.get_text().strip().count("\n") < SHORT:
             block["class"] = [*block["class"], "whole"]
@@ -133,10 +136,19 @@ def hold_still(soup: BeautifulSoup, figure: Tag) -> None:
     if stored and '"frames"' in stored.get_text():
         states = json.loads(stored.get_text())
         show_states(soup, figure, states["frames"], states["labels"])
+    elif said := state_of_picker(figure):
+        figure.append(BeautifulSoup(f'<p class="state-label">{escape(said)}</p>', "html.parser"))
     place = figure.select_one(".states") or figure
     for control in figure.select("label, select, input, output, canvas, .controls"):
         control.decompose()
     place.append(BeautifulSoup(f'<p class="play">{PLAY}</p>', "html.parser"))
+
+
+def state_of_picker(figure: Tag) -> str:
+    """What a figure shows at first whose controls are left out: the map that is chosen, or the query and the moment."""
+    if figure.option:
+        return f"map: {figure.option.get_text()}"
+    return str(figure.img["alt"]).partition("At first: ")[2].rstrip(".") if figure.img else ""
 
 
 def show_states(soup: BeautifulSoup, figure: Tag, frames: list[str], labels: list[str]) -> None:
