@@ -90,6 +90,13 @@ def test_parts_of_the_diagram_lead_to_pages_and_other_links_are_left_alone(site:
     assert finished(html, site / "book", site) == html.replace("ipynb", "html", 1)
 
 
+def test_a_comma_stays_with_its_formula(site: Path) -> None:
+    formula = r'<span class="math notranslate nohighlight">\(N\)</span>'
+    html = finished(f"<p>of {formula}, and {formula} of {formula}).</p>", site / "book", site)
+    kept = f'<span class="nobreak">{formula}'
+    assert html == f"<p>of {kept},</span> and {formula} of {kept}).</span></p>"
+
+
 def test_what_no_page_asks_for_is_left_out(site: Path) -> None:
     static = site / "_static"
     for name in ("scripts/fontawesome.js", "scripts/bootstrap.js", "styles/theme.css.map"):
