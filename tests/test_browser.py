@@ -226,21 +226,24 @@ def barriers(page: Page, context: dict[str, Any] | None = None, **options: Any) 
     ]
 
 
-@pytest.mark.parametrize("size", WIDTHS)
 @pytest.mark.parametrize("name", [*PAGES, "search", "genindex"])
-def test_a_page_is_sound_in_both_themes(open_page: Opener, name: str, size: str) -> None:
-    page = open_page(name, WIDTHS[size], color_scheme="light")
-    settle(page)
-    thin_out_code(page)
-    contrast = {"color-contrast": {"enabled": False}}  # below: of all rules, the one that depends on the theme
-    faults = barriers(page, runOnly={"type": "tag", "values": AXE_TAGS}, rules=contrast)
-    for theme in THEMES:
-        page.emulate_media(color_scheme=theme)
-        expect(page.locator("html")).to_have_attribute("data-theme", theme)
-        wait_for_colours(page)
-        mark_kinds_of_words(page)
-        found = inspect(page) + barriers(page, {"include": [["[data-words]"]]}, runOnly=["color-contrast"])
-        faults += [f"{theme}: {fault}" for fault in found]
+def test_a_page_is_sound_at_every_width_and_in_both_themes(open_page: Opener, name: str) -> None:
+    page = open_page(name, WIDTHS["phone"], color_scheme="light")
+    faults = []
+    for size, width in WIDTHS.items():
+        page.set_viewport_size({"width": width, "height": HEIGHT})
+        settle(page)
+        thin_out_code(page)
+        not_contrast = {"color-contrast": {"enabled": False}}  # of all rules, the one that depends on the theme
+        found = barriers(page, runOnly={"type": "tag", "values": AXE_TAGS}, rules=not_contrast)
+        faults += [f"{size}: {fault}" for fault in found]
+        for theme in THEMES:
+            page.emulate_media(color_scheme=theme)
+            expect(page.locator("html")).to_have_attribute("data-theme", theme)
+            wait_for_colours(page)
+            mark_kinds_of_words(page)
+            found = inspect(page) + barriers(page, {"include": [["[data-words]"]]}, runOnly=["color-contrast"])
+            faults += [f"{size}, {theme}: {fault}" for fault in found]
     assert not faults, "\n".join(faults)
 
 
