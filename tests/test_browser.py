@@ -232,6 +232,7 @@ def test_a_page_is_sound_at_every_width_and_in_both_themes(open_page: Opener, na
     faults = []
     for size, width in WIDTHS.items():
         page.set_viewport_size({"width": width, "height": HEIGHT})
+        page.wait_for_timeout(400)  # the theme notes a little later which boxes can be scrolled now
         settle(page)
         thin_out_code(page)
         not_contrast = {"color-contrast": {"enabled": False}}  # of all rules, the one that depends on the theme

@@ -97,6 +97,13 @@ def test_a_comma_stays_with_its_formula(site: Path) -> None:
     assert html == f"<p>of {kept},</span> and {formula} of {kept}).</span></p>"
 
 
+def test_references_promise_no_list_items(site: Path) -> None:
+    html = '<div role="list" class="citation-list"><div class="citation" id="a" role="doc-biblioentry">A</div></div>'
+    wanted = '<div class="citation-list"><div class="citation" id="a">A</div></div>'
+    assert finished(html, site / "book", site) == wanted
+    assert finished('<ul role="list"></ul>', site / "book", site) == '<ul role="list"></ul>'
+
+
 def test_what_no_page_asks_for_is_left_out(site: Path) -> None:
     static = site / "_static"
     for name in ("scripts/fontawesome.js", "scripts/bootstrap.js", "styles/theme.css.map"):

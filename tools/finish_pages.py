@@ -24,6 +24,8 @@ SEARCH_SCRIPT = re.compile(r'\s*<script src="[^"]*(?:searchtools|language_data|s
 FIGURE_DATA = re.compile(r'<script type="application/json">([^<]{50000,})</script>')
 # The fold says in words what it holds; this name would hide them from those who listen.
 FOLD = re.compile(r'<summary aria-label="Toggle hidden content">')
+# Roles that promise list items, and have none, in the list of references.
+CITATIONS = re.compile(r' role="list"(?= class="citation-list")| role="doc-biblioentry"')
 # A formula in the text and the punctuation after it, which would else begin a line.
 PUNCTUATED = re.compile(r'<span class="math notranslate nohighlight">[^<]*</span>[.,;:!?)]+')
 DIAGRAM = re.compile(r'(<a href="\w+)\.ipynb(" aria-label=)')
@@ -68,6 +70,7 @@ def finished(html: str, folder: Path, site: Path) -> str:
     """A page's HTML, finished; ``folder`` is where the page lies. Pictures are written to ``site/_images``."""
     html = ICON_SCRIPT.sub("", html)
     html = FOLD.sub("<summary>", html)
+    html = CITATIONS.sub("", html)
     html = PUNCTUATED.sub(r'<span class="nobreak">\g<0></span>', html)
     html = DIAGRAM.sub(r"\1.html\2", html)
     up = "../" * len(folder.relative_to(site).parts)
