@@ -72,7 +72,7 @@ def slider(figures: Sequence[Figure], labels: Sequence[str], *, name: str, what:
 <label style="display:none;flex-wrap:wrap;gap:0.3em 0.8em;align-items:center;max-width:{width}px">
 <span style="min-width:9em">{escape(what)}: <output aria-live="polite">{escape(labels[start])}</output></span>
 <input type="range" {_KEYS} min="0" max="{len(frames) - 1}" value="{start}" \
-style="flex:1 1 12em;accent-color:#0072B2"></label>"""
+aria-valuetext="{escape(labels[start])}" style="flex:1 1 12em;accent-color:#0072B2"></label>"""
     return Interactive(_figure(name, body, _SLIDER), alt)
 
 
@@ -221,7 +221,7 @@ style="{panels[0]};touch-action:manipulation">{shown[0]}{canvas}</div>
 <label style="display:none;flex-wrap:wrap;gap:0.3em 0.8em;align-items:center">
 <span style="min-width:10em">{escape(what)}: <b>{now}</b></span>
 <input type="range" {_KEYS} min="0" max="{last}" value="{stored["moment"]}" \
-style="flex:1 1 10em;accent-color:#0072B2"></label>
+aria-valuetext="{now}" style="flex:1 1 10em;accent-color:#0072B2"></label>
 <output aria-live="polite" style="display:block;min-height:3em;font-size:0.85em"></output></div>
 <div style="flex:1 1 200px;min-width:0;max-width:440px;display:flex;flex-wrap:wrap;gap:10px">
 <div class="large" style="{panels[1]};flex:1 1 160px">{shown[1]}{canvas}</div>

@@ -318,7 +318,9 @@ def position_of(control: Locator, number: int) -> dict[str, float]:
 def test_a_slider_shows_the_frame_it_names(open_page: Opener, site: Path, figure: Figure, view: dict[str, Any]) -> None:
     shown = located(open_page(figure.page, **view), figure)
     control, last = shown.locator("input"), len(figure.stored["frames"]) - 1
-    expect(shown.locator("output")).to_have_text(figure.stored["labels"][int(control.input_value())])
+    start = figure.stored["labels"][int(control.input_value())]
+    expect(shown.locator("output")).to_have_text(start)
+    expect(control).to_have_attribute("aria-valuetext", start)
     control.focus()
     if control.input_value() != "0":
         shown.page.keyboard.press("Home")

@@ -6,6 +6,7 @@ import base64
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 from finish_pages import finish, finished
 from PIL import Image
@@ -88,6 +89,22 @@ def test_an_image_keeps_its_place_while_it_is_fetched(site: Path, given: str, wa
 def test_parts_of_the_diagram_lead_to_pages_and_other_links_are_left_alone(site: Path) -> None:
     html = '<a href="09_decoder.ipynb" aria-label="decoder"></a> <a href="09_decoder.ipynb" download>Take away</a>'
     assert finished(html, site / "book", site) == html.replace("ipynb", "html", 1)
+
+
+def test_a_heavy_picture_becomes_lighter_and_keeps_its_looks(site: Path) -> None:
+    (site / "_images").mkdir()
+    ramp = np.add.outer(np.arange(500), np.arange(600))
+    scene = Image.fromarray(np.stack([ramp % 256, ramp // 3 % 256, ramp // 7 % 256], axis=-1).astype(np.uint8))
+    noisy = Image.merge("RGB", [Image.effect_noise((500, 500), 30)] * 3)
+    Image.blend(scene, noisy.resize((600, 500)), 0.08).save(site / "_images" / "scene.png")
+    (site / "_images" / "chart.png").write_bytes(picture((200, 0, 0), "png", (60, 40)))
+    (site / "book" / "page.html").write_text('<a href="../_images/scene.png"><img src="../_images/scene.png"></a>')
+    before = np.asarray(Image.open(site / "_images" / "scene.png"), dtype=int)
+    finish(site)
+    assert sorted(path.name for path in (site / "_images").iterdir()) == ["chart.png", "scene.webp"]
+    assert (site / "book" / "page.html").read_text().count("../_images/scene.webp") == 2
+    after = np.asarray(Image.open(site / "_images" / "scene.webp"), dtype=int)
+    assert np.abs(before - after).mean() < 8
 
 
 def test_a_comma_stays_with_its_formula(site: Path) -> None:

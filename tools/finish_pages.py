@@ -31,6 +31,7 @@ PUNCTUATED = re.compile(r'<span class="math notranslate nohighlight">[^<]*</span
 DIAGRAM = re.compile(r'(<a href="\w+)\.ipynb(" aria-label=)')
 # One of the two thousand icons that the theme has a rule for.
 ICON_RULE = re.compile(r'((?:\.fa-[a-z0-9-]+:before,?)+)\{content:"[^"]*"\}')
+HEAVY = 100_000  # bytes: a drawing of few colours is less, a drawn scene is more
 # What the theme brings along and no page asks for: sources of its scripts, and fonts in older formats.
 UNUSED = (
     "*.map",
@@ -46,13 +47,32 @@ def finish(site: Path) -> None:
     for pattern in UNUSED:
         for path in static.glob(f"**/{pattern}"):
             path.unlink()
+    lighter = lighten(site / "_images")
     pages = [path for path in sorted(site.rglob("*.html")) if static not in path.parents]  # not the theme's templates
     drop_icons(static, [*pages, *static.glob("scripts/*.js")])
     for path in pages:
         html = path.read_text("utf-8")
+        for heavy, light in lighter.items():
+            html = html.replace(f"_images/{heavy}", f"_images/{light}")
         if path.name != "search.html":
             html = SEARCH_SCRIPT.sub("", html)
         path.write_text(finished(html, path.parent, site), "utf-8")
+
+
+def lighten(images: Path) -> dict[str, str]:
+    """Store heavy pictures as WebP where that halves them; which name stands for which now."""
+    lighter = {}
+    for path in sorted(images.glob("*.png")):
+        if path.stat().st_size < HEAVY:
+            continue
+        light = path.with_suffix(".webp")
+        with Image.open(path) as picture:
+            picture.convert("RGB").save(light, quality=90, method=6)
+        smaller = 2 * light.stat().st_size < path.stat().st_size
+        (path if smaller else light).unlink()
+        if smaller:
+            lighter[path.name] = light.name
+    return lighter
 
 
 def drop_icons(static: Path, users: list[Path]) -> None:
