@@ -169,7 +169,7 @@ def test_a_picture_that_vanishes_costs_nothing(town_copy, tmp_path):
     assert torch.equal(resumed.query_embed.weight, whole.query_embed.weight)
 
 
-# A worker that is killed while it hands over a picture leaves a connection of multiprocessing's to the garbage collector.
+# A worker that is killed while it hands over a picture leaves an open connection to the garbage collector.
 @pytest.mark.filterwarnings("ignore:.*unclosed <socket.socket.*listener:ResourceWarning")
 @pytest.mark.filterwarnings("ignore:.*socket.socket.*listener:pytest.PytestUnraisableExceptionWarning")
 def test_a_worker_that_dies_costs_nothing(town, tmp_path, monkeypatch):
