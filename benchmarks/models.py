@@ -18,7 +18,7 @@ from benchmarks.plain import PlainTransformer
 from benchmarks.report import Case, Row, timed_row
 from detr_mini import DETR, DETRConfig, NestedTensor
 from detr_mini.hugging_face import from_hugging_face
-from detr_mini.transformer import Transformer
+from detr_mini.modeling.transformer import Transformer
 
 ROOT = Path(__file__).resolve().parent.parent
 PLAIN = "plain form, `need_weights=True`"

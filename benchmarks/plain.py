@@ -1,6 +1,6 @@
 """The transformer of the paper as one would first write it: every attention stores its weights.
 
-It is what ``detr_mini.transformer`` is measured against, and takes the same weights. Sequences come first,
+It is what ``detr_mini.modeling.transformer`` is measured against, and takes the same weights. Sequences come first,
 ``(L, B, d)``, positions are added anew in every layer, and ``nn.MultiheadAttention`` returns, besides its result, the
 weights averaged over the heads, as it does unless told otherwise. For that it computes ``softmax(Q K^T / sqrt(d))`` as
 a matrix of its own and cannot use a fused kernel.
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 class PlainTransformer(nn.Module):
     """Post-norm encoder and decoder (DETR, section A.3 and figure 10).
 
-    Parameters, arguments and results are those of :class:`detr_mini.transformer.Transformer`.
+    Parameters, arguments and results are those of :class:`detr_mini.modeling.transformer.Transformer`.
     """
 
     def __init__(

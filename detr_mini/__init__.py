@@ -1,11 +1,11 @@
 """The detection transformer, small enough to read and complete enough to use."""
 
 from detr_mini.boxes import box_cxcywh_to_xyxy, box_xyxy_to_cxcywh, generalized_box_iou
-from detr_mini.config import CONFIGS, DETRConfig
-from detr_mini.detr import DETR, build, postprocess
+from detr_mini.modeling.config import CONFIGS, DETRConfig
+from detr_mini.modeling.detr import DETR, build, postprocess
 from detr_mini.loss import SetCriterion
 from detr_mini.matcher import HungarianMatcher
-from detr_mini.nested_tensor import NestedTensor
+from detr_mini.modeling.nested_tensor import NestedTensor
 from detr_mini.predict import predict
 from detr_mini.pretrained import load, save
 

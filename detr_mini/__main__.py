@@ -131,7 +131,7 @@ def _train(commands: Any) -> None:
 def run_train(options: argparse.Namespace) -> None:
     """Train a model."""
     from detr_mini import distributed
-    from detr_mini.config import get_config
+    from detr_mini.modeling.config import get_config
     from detr_mini.recipe import RECIPES, Recipe
     from detr_mini.train import train
 

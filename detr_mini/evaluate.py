@@ -16,7 +16,7 @@ from tqdm import tqdm
 
 from detr_mini import distributed
 from detr_mini.data import CocoDetection, collate
-from detr_mini.detr import DETR, postprocess
+from detr_mini.modeling.detr import DETR, postprocess
 
 COCO_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 COCO_AREA_BINS = (32**2, 96**2)  # pixels: small below the first, large above the second

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from detr_mini.attention import MultiheadAttention
+from detr_mini.modeling.attention import MultiheadAttention
 from detr_mini.data import CocoDetection
-from detr_mini.detr import DETR
+from detr_mini.modeling.detr import DETR
 from detr_mini.evaluate import layer_outputs
-from detr_mini.nested_tensor import NestedTensor
+from detr_mini.modeling.nested_tensor import NestedTensor
 
 
 @torch.no_grad()

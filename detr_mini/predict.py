@@ -16,7 +16,7 @@ from torchvision.transforms.v2 import functional as F
 
 from detr_mini.data import eval_transforms, read_image
 from detr_mini.data.picture import picture_to_tensor
-from detr_mini.detr import DETR, postprocess
+from detr_mini.modeling.detr import DETR, postprocess
 from detr_mini.files import write_atomically
 
 Picture = str | os.PathLike[str] | Image.Image

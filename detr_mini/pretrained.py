@@ -15,8 +15,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from detr_mini.config import CONFIGS, DETRConfig, get_config
-from detr_mini.detr import DETR
+from detr_mini.modeling.config import CONFIGS, DETRConfig, get_config
+from detr_mini.modeling.detr import DETR
 from detr_mini.files import require_named_checksum, write_atomically
 from detr_mini.hugging_face import from_hugging_face, to_hugging_face
 

@@ -18,11 +18,11 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from detr_mini import distributed
-from detr_mini.config import DETRConfig
-from detr_mini.detr import DETR
+from detr_mini.modeling.config import DETRConfig
+from detr_mini.modeling.detr import DETR
 from detr_mini.loss import SetCriterion
 from detr_mini.matcher import HungarianMatcher
-from detr_mini.nested_tensor import NestedTensor
+from detr_mini.modeling.nested_tensor import NestedTensor
 from detr_mini.recipe import Recipe
 from detr_mini.run_folder import RunFolder
 

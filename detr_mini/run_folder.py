@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from detr_mini.detr import DETR
+from detr_mini.modeling.detr import DETR
 from detr_mini.files import checksum, write_atomically
 from detr_mini.pretrained import read_pickle, save
 

@@ -12,9 +12,9 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from detr_mini import distributed
-from detr_mini.config import DETRConfig
+from detr_mini.modeling.config import DETRConfig
 from detr_mini.data import CocoDetection, SeededPictures, SimilarShapes, collate, eval_transforms, train_transforms
-from detr_mini.detr import DETR
+from detr_mini.modeling.detr import DETR
 from detr_mini.evaluate import evaluate
 from detr_mini.interrupt import StopRequest, leave_to_the_trainer
 from detr_mini.recipe import Recipe

@@ -8,9 +8,9 @@ import ablate
 import pytest
 import torch
 
-from detr_mini.config import get_config
+from detr_mini.modeling.config import get_config
 from detr_mini.data import CocoDetection, collate, train_transforms
-from detr_mini.nested_tensor import NestedTensor
+from detr_mini.modeling.nested_tensor import NestedTensor
 from detr_mini.run import Run
 
 

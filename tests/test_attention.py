@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from detr_mini.attention import MultiheadAttention
+from detr_mini.modeling.attention import MultiheadAttention
 
 D, HEADS = 24, 4
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from detr_mini import NestedTensor
-from detr_mini.backbone import FrozenBatchNorm2d, ResNetBackbone, SmallBackbone, fold_batch_norms
+from detr_mini.modeling.backbone import FrozenBatchNorm2d, ResNetBackbone, SmallBackbone, fold_batch_norms
 
 
 @pytest.fixture(scope="module")

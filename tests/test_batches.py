@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from detr_mini.data import CocoDetection, SeededPictures, SimilarShapes, train_transforms
-from detr_mini.nested_tensor import NestedTensor
+from detr_mini.modeling.nested_tensor import NestedTensor
 
 
 def epoch(sampler: SimilarShapes, number: int = 0, first: int = 0) -> list[list[tuple[int, int]]]:

@@ -20,8 +20,8 @@ from benchmarks.plain import PlainTransformer
 from benchmarks.pretend import DEVICE, CountHostCopies
 from benchmarks.report import Row, table
 from detr_mini import SetCriterion
-from detr_mini.config import get_config
-from detr_mini.transformer import Transformer
+from detr_mini.modeling.config import get_config
+from detr_mini.modeling.transformer import Transformer
 
 ONCE = Settings(1, torch.device("cpu"))
 SMALL = models.Widths(d=32, heads=4, layers=2, dim_feedforward=48, queries=7)

@@ -13,8 +13,8 @@ import nbformat
 import pytest
 import torch
 
-from detr_mini.config import CONFIGS
-from detr_mini.detr import DETR
+from detr_mini.modeling.config import CONFIGS
+from detr_mini.modeling.detr import DETR
 from detr_mini.exercises import Exercise
 from detr_mini.notebook import sample
 

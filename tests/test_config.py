@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from detr_mini import CONFIGS, DETRConfig
-from detr_mini.config import get_config
+from detr_mini.modeling.config import get_config
 
 
 def test_the_defaults_are_detr_r50() -> None:

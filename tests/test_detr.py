@@ -336,7 +336,7 @@ def test_build_changes_what_it_is_told() -> None:
     assert model.class_embed.out_features == 4
     assert model.query_embed.num_embeddings == 7
     assert len(model.transformer.decoder.layers) == 1
-    assert model.config == detr_mini.config.get_config("nano", num_classes=3, num_queries=7, dec_layers=1)
+    assert model.config == detr_mini.modeling.config.get_config("nano", num_classes=3, num_queries=7, dec_layers=1)
     with pytest.raises(ValueError, match="no config is called 'nanoo'"):
         build("nanoo")
     with pytest.raises(ValueError, match="DETRConfig has no classes"):

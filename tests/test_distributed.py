@@ -21,7 +21,7 @@ import json, sys
 from dataclasses import replace
 import torch
 from detr_mini import DETR, distributed
-from detr_mini.config import get_config
+from detr_mini.modeling.config import get_config
 from detr_mini.recipe import RECIPES
 from detr_mini.run import Run
 from detr_mini.train import train

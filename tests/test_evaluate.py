@@ -6,9 +6,9 @@ import pytest
 import torch
 from PIL import Image
 
-from detr_mini.config import get_config
+from detr_mini.modeling.config import get_config
 from detr_mini.data import CocoDetection, eval_transforms
-from detr_mini.detr import DETR
+from detr_mini.modeling.detr import DETR
 from detr_mini.evaluate import (
     COCO_NAMES,
     coco_metrics,

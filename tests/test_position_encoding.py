@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
-from detr_mini.position_encoding import PositionEmbeddingLearned, PositionEmbeddingSine
+from detr_mini.modeling.position_encoding import PositionEmbeddingLearned, PositionEmbeddingSine
 
 
 def padded_mask(h: int, w: int, height: int, width: int) -> torch.Tensor:

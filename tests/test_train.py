@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from detr_mini.config import get_config
+from detr_mini.modeling.config import get_config
 from detr_mini.data import SeededPictures
-from detr_mini.detr import DETR
-from detr_mini.nested_tensor import NestedTensor
+from detr_mini.modeling.detr import DETR
+from detr_mini.modeling.nested_tensor import NestedTensor
 from detr_mini.recipe import RECIPES, Recipe
 from detr_mini.run import Run
 from detr_mini.train import train

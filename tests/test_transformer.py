@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from detr_mini.transformer import DecoderLayer, EncoderLayer, Transformer
+from detr_mini.modeling.transformer import DecoderLayer, EncoderLayer, Transformer
 
 D, HEADS, WIDE = 16, 4, 24
 

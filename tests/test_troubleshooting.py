@@ -13,7 +13,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 import detr_mini
-from detr_mini.config import get_config
+from detr_mini.modeling.config import get_config
 from detr_mini.data.check import require_sound
 from detr_mini.recipe import RECIPES
 from detr_mini.run import Run

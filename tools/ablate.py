@@ -22,9 +22,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from detr_mini.config import get_config
+from detr_mini.modeling.config import get_config
 from detr_mini.data import CocoDetection, eval_transforms
-from detr_mini.detr import DETR
+from detr_mini.modeling.detr import DETR
 from detr_mini.evaluate import layer_metrics, layer_outputs
 from detr_mini.files import write_atomically
 from detr_mini.pretrained import CHECKPOINTS

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from detr_mini.boxes import box_cxcywh_to_xyxy, box_xyxy_to_cxcywh
-from detr_mini.config import get_config
+from detr_mini.modeling.config import get_config
 from detr_mini.data import CocoDetection, SeededPictures, SimilarShapes, collate, eval_transforms, train_transforms
 from detr_mini.evaluate import evaluate
 from detr_mini.files import write_atomically

@@ -20,9 +20,9 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 import detr_mini
-from detr_mini.config import get_config
+from detr_mini.modeling.config import get_config
 from detr_mini.data import CocoDetection, collate, eval_transforms
-from detr_mini.detr import DETR
+from detr_mini.modeling.detr import DETR
 from detr_mini.evaluate import evaluate, layer_metrics, layer_outputs
 from detr_mini.files import write_atomically
 from detr_mini.matcher import HungarianMatcher

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from detr_mini.data.picture import read_image
-from detr_mini.nested_tensor import NestedTensor
+from detr_mini.modeling.nested_tensor import NestedTensor
 
 if TYPE_CHECKING:
     from pycocotools.coco import COCO

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from detr_mini.exercises import exercise
-from detr_mini.transformer import DecoderLayer, TransformerDecoder
+from detr_mini.modeling.transformer import DecoderLayer, TransformerDecoder
 
 Runs = list[list[float]]
 

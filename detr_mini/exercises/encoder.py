@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from detr_mini.exercises import exercise
-from detr_mini.transformer import EncoderLayer
+from detr_mini.modeling.transformer import EncoderLayer
 
 State = dict[str, Tensor]
 

@@ -11,12 +11,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from detr_mini.backbone import ResNetBackbone, SmallBackbone, fold_batch_norms
+from detr_mini.modeling.backbone import ResNetBackbone, SmallBackbone, fold_batch_norms
 from detr_mini.boxes import box_cxcywh_to_xyxy
-from detr_mini.config import DETRConfig, get_config
-from detr_mini.nested_tensor import NestedTensor
-from detr_mini.position_encoding import PositionEmbeddingLearned, PositionEmbeddingSine
-from detr_mini.transformer import Transformer
+from detr_mini.modeling.config import DETRConfig, get_config
+from detr_mini.modeling.nested_tensor import NestedTensor
+from detr_mini.modeling.position_encoding import PositionEmbeddingLearned, PositionEmbeddingSine
+from detr_mini.modeling.transformer import Transformer
 
 
 class DETR(nn.Module):

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from detr_mini.attention import MultiheadAttention
+from detr_mini.modeling.attention import MultiheadAttention
 
 
 class Transformer(nn.Module):

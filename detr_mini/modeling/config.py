@@ -6,7 +6,7 @@ Chapter: *DETR in one page*, ``book/13_one_page``.
 import math
 from dataclasses import dataclass, fields, replace
 
-from detr_mini.backbone import RESNETS
+from detr_mini.modeling.backbone import RESNETS
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from torch.nn.utils import fuse_conv_bn_weights
 from torchvision.models._utils import IntermediateLayerGetter
 
 from detr_mini.distributed import SyncBatchNorm2d
-from detr_mini.nested_tensor import NestedTensor
+from detr_mini.modeling.nested_tensor import NestedTensor
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
 
