@@ -23,8 +23,8 @@ from benchmarks.models import make_detectors
 from benchmarks.report import Case, Row, timed_row
 from detr_mini import CONFIGS, DETR, DETRConfig, HungarianMatcher, NestedTensor, SetCriterion
 from detr_mini.data import make_data
-from detr_mini.recipe import RECIPES
-from detr_mini.train import train
+from detr_mini.training.recipe import RECIPES
+from detr_mini.training.train import train
 
 # --- where the time of a run goes
 
@@ -34,7 +34,7 @@ def nano_step(
 ) -> Row:
     """The share of a run's time that is not the model, the loss or their backward pass, on the CPU.
 
-    The run is a real one of :func:`detr_mini.train.train`: its first epoch, from the start of the sixth step to that
+    The run is a real one of :func:`detr_mini.training.train.train`: its first epoch, from the start of the sixth step to that
     of the last, so that what is read, moved, clipped, stepped, scheduled and logged between them is in it.
     """
     measured = []

@@ -132,8 +132,8 @@ def run_train(options: argparse.Namespace) -> None:
     """Train a model."""
     from detr_mini import distributed
     from detr_mini.modeling.config import get_config
-    from detr_mini.recipe import RECIPES, Recipe
-    from detr_mini.train import train
+    from detr_mini.training.recipe import RECIPES, Recipe
+    from detr_mini.training.train import train
 
     changed = {"num_classes": options.num_classes} if options.num_classes else {}
     config = get_config(options.config, **changed)
@@ -226,7 +226,7 @@ def _require_sound(folder: Path, splits: Sequence[str]) -> None:
     harmless = []
     if distributed.rank() == 0:
         harmless = require_sound(folder, splits, images=_few_pictures(folder, splits))
-    distributed.from_first_process(None)
+    distributed.broadcast(None)
     if harmless:
         print(
             f"{folder}: {len(harmless)} of its faults do no harm, such as boxes without area, which are left out; "

@@ -58,7 +58,7 @@ def max_over_processes(*values: float) -> tuple[float, ...]:
     return values if world_size() == 1 else tuple(_reduce(values, dist.ReduceOp.MAX).tolist())
 
 
-def gather(values: list[Any]) -> list[list[Any]]:
+def all_gather(values: list[Any]) -> list[list[Any]]:
     """The lists of all processes, in the order of their ranks, in every process."""
     if world_size() == 1:
         return [values]
@@ -67,7 +67,7 @@ def gather(values: list[Any]) -> list[list[Any]]:
     return lists
 
 
-def from_first_process(value: Any) -> Any:
+def broadcast(value: Any) -> Any:
     """What the first process has, in every process."""
     values = [value]
     if world_size() > 1:

@@ -41,7 +41,7 @@ def evaluate(
         own unless the annotation file brings others (``info.area_bins``, two areas in pixels).
     """
     results = detect(model, dataset, device, batch_size, workers, progress)
-    return distributed.from_first_process(coco_metrics(dataset, results) if distributed.rank() == 0 else {})
+    return distributed.broadcast(coco_metrics(dataset, results) if distributed.rank() == 0 else {})
 
 
 @torch.no_grad()
@@ -69,7 +69,7 @@ def detect(
         for target, found in zip(targets, postprocess(outputs, sizes), strict=True):
             results += coco_results(int(target["image_id"]), found)
     model.train(was_training)
-    return [result for share in distributed.gather(results) for result in share]
+    return [result for share in distributed.all_gather(results) for result in share]
 
 
 def _my_batches(dataset: CocoDetection, batch_size: int) -> list[list[int]]:

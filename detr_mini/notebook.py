@@ -73,7 +73,7 @@ def sample(index: int = SCENE, split: str = "val") -> tuple[Tensor, dict[str, Te
     from torchvision import tv_tensors
 
     from detr_mini.data import draw_scene, eval_transforms
-    from detr_mini.data.picture import picture_to_tensor
+    from detr_mini.data.image import image_to_tensor
     from detr_mini.data.write_coco import FIRST_ID
 
     scene = draw_scene(index, split)
@@ -91,7 +91,7 @@ def sample(index: int = SCENE, split: str = "val") -> tuple[Tensor, dict[str, Te
         "orig_size": torch.tensor(canvas),
         "size": torch.tensor(canvas),
     }
-    return eval_transforms(None)(tv_tensors.Image(picture_to_tensor(scene.image)), target)
+    return eval_transforms(None)(tv_tensors.Image(image_to_tensor(scene.image)), target)
 
 
 def _set_figure_style() -> None:

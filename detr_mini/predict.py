@@ -15,7 +15,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import functional as F
 
 from detr_mini.data import eval_transforms, read_image
-from detr_mini.data.picture import picture_to_tensor
+from detr_mini.data.image import image_to_tensor
 from detr_mini.modeling.detr import DETR, postprocess
 from detr_mini.files import write_atomically
 
@@ -54,8 +54,8 @@ def predict(model: DETR, pictures: Sequence[Picture], *, threshold: float = 0.7)
 
 
 def to_image(picture: Picture) -> Tensor:
-    """A file, turned upright, or a PIL image, as it is, as ``(3, H, W)`` uint8; see ``detr_mini.data.picture``."""
-    return picture_to_tensor(picture) if isinstance(picture, Image.Image) else read_image(picture)
+    """A file, turned upright, or a PIL image, as it is, as ``(3, H, W)`` uint8; see ``detr_mini.data.image``."""
+    return image_to_tensor(picture) if isinstance(picture, Image.Image) else read_image(picture)
 
 
 def write_predictions(model: DETR, files: Sequence[Path], out: Path, *, threshold: float = 0.7) -> list[Path]:

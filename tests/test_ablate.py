@@ -11,7 +11,7 @@ import torch
 from detr_mini.modeling.config import get_config
 from detr_mini.data import CocoDetection, collate, train_transforms
 from detr_mini.modeling.nested_tensor import NestedTensor
-from detr_mini.run import Run
+from detr_mini.training.trainer import Trainer
 
 
 def transformed(name: str, shuffle: bool = False) -> torch.Tensor:
@@ -66,7 +66,7 @@ def test_frozen_queries_stay(name, town, tmp_path):
     model = ablate.build_variant(name, seed=0)
     before = model.query_embed.weight.detach().clone()
     data = CocoDetection(town, "train", train_transforms(None))
-    Run(model, ablate.BASE, tmp_path, len(data)).step(*collate([data[0], data[1]]))
+    Trainer(model, ablate.BASE, tmp_path, len(data)).step(*collate([data[0], data[1]]))
     assert model.query_embed.weight.equal(before) == (name == "frozen-queries")
 
 
@@ -86,7 +86,7 @@ def test_a_loss_that_is_left_out_has_no_gradient(town, tmp_path):
     totals = {}
     for name in ("base", "loss-without-l1", "loss-without-giou"):
         recipe = replace(ablate.BASE, **ablate.VARIANTS[name].recipe)
-        run = Run(ablate.build_variant(name, seed=0), recipe, tmp_path / name, len(data))
+        run = Trainer(ablate.build_variant(name, seed=0), recipe, tmp_path / name, len(data))
         losses = run.criterion(run.model.eval()(NestedTensor(samples.tensors, samples.mask)), targets)
         totals[name] = run.criterion.total(losses)
         left_out = {"loss-without-l1": ("loss_bbox", 5.0), "loss-without-giou": ("loss_giou", 2.0)}

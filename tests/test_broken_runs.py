@@ -9,15 +9,15 @@ import torch
 
 from detr_mini.boxes import box_cxcywh_to_xyxy
 from detr_mini.matcher import HungarianMatcher
-from detr_mini.recipe import RECIPES
-from detr_mini.run import Run
+from detr_mini.training.recipe import RECIPES
+from detr_mini.training.trainer import Trainer
 
 BOXES = torch.tensor([[0.5, 0.5, 0.2, 0.4], [0.1, 0.2, 0.2, 0.4], [0.9, 0.9, 0.2, 0.2]])
 
 
 @pytest.fixture
 def run(tmp_path):
-    return Run(broken_runs.CONFIG, RECIPES["nano"], tmp_path / "run", 32)
+    return Trainer(broken_runs.CONFIG, RECIPES["nano"], tmp_path / "run", 32)
 
 
 def test_boxes_are_shifted_by_half_their_size_and_clipped():
@@ -52,7 +52,7 @@ def test_the_new_head_is_not_in_the_optimiser(run):
 
 @pytest.mark.parametrize("name", broken_runs.FAULTS)
 def test_a_run_stores_its_log(town, tmp_path, monkeypatch, name):
-    monkeypatch.setattr("detr_mini.run.LOG_EVERY", 1)
+    monkeypatch.setattr("detr_mini.training.trainer.LOG_EVERY", 1)
     monkeypatch.setattr(broken_runs, "evaluate", lambda *_: {"AP50": 0.25})
     path = broken_runs.train(name, town, tmp_path, parts=2, steps=1)
     lines = [json.loads(line) for line in path.read_text().splitlines()]

@@ -120,12 +120,12 @@ def test_help_shows_examples_that_parse(command, capsys):
 
 
 def test_ctrl_c_says_how_to_go_on(town, tmp_path, monkeypatch, capsys):
-    from detr_mini.run import Run
+    from detr_mini.training.trainer import Trainer
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Run, "step", stop)
+    monkeypatch.setattr(Trainer, "step", stop)
     assert main(["train", "--data", str(town), "--out", str(tmp_path / "run"), *SMALL]) == 130
     assert "--resume" in capsys.readouterr().err
 

@@ -13,7 +13,7 @@ import pytest
 from test_train import read_log
 from torch.testing import assert_close
 
-from detr_mini.run_folder import RunFolder
+from detr_mini.training.checkpoint import CheckpointFolder
 
 # What a process does: train as the command does, and write down the losses of every step.
 TRAIN = """
@@ -22,9 +22,9 @@ from dataclasses import replace
 import torch
 from detr_mini import DETR, distributed
 from detr_mini.modeling.config import get_config
-from detr_mini.recipe import RECIPES
-from detr_mini.run import Run
-from detr_mini.train import train
+from detr_mini.training.recipe import RECIPES
+from detr_mini.training.trainer import Trainer
+from detr_mini.training.train import train
 
 def forward(self, samples):  # in double precision: else rounding grows from step to step
     return computed(self, replace(samples, tensors=samples.tensors.double()))
@@ -40,8 +40,8 @@ def note(self, losses):
 losses_of_steps = []
 torch.set_default_dtype(torch.float64)
 computed, DETR.forward = DETR.forward, forward
-stepped, Run.step = Run.step, step
-noted, Run._add_to_log = Run._add_to_log, note
+stepped, Trainer.step = Trainer.step, step
+noted, Trainer._add_to_log = Trainer._add_to_log, note
 town, out, kind, epochs = sys.argv[1:]
 if kind == "nano":
     config, recipe = get_config("nano"), replace(RECIPES["nano"], batch_size=5)
@@ -53,7 +53,7 @@ recipe = replace(recipe, epochs=int(epochs), eval_every=int(epochs), warmup_step
 with distributed.processes("cpu") as device:
     model = train(config, recipe, town, out, device=device, progress=False)
     weights = torch.cat([p.detach().flatten() for p in model.parameters()])
-    sums = distributed.gather([weights.double().sum().item()])
+    sums = distributed.all_gather([weights.double().sum().item()])
     if distributed.rank() == 0:
         json.dump({"losses": losses_of_steps, "sums": sums}, open(out + "/steps.json", "w"))
 """
@@ -117,7 +117,7 @@ def test_an_interrupt_stops_all_processes_after_the_same_step(town, tmp_path):
     small = ["--config", "nano", "--epochs", "9", "--batch-size", "4", "--save-every", "0.1", "--device", "cpu"]
     command = [sys.executable, *run, "--data", str(town), "--out", str(out), *small]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        while not RunFolder(out).checkpoints():
+        while not CheckpointFolder(out).checkpoints():
             assert process.poll() is None
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
@@ -125,5 +125,5 @@ def test_an_interrupt_stops_all_processes_after_the_same_step(town, tmp_path):
     steps = re.findall(r"stopped, step (\d+) is finished and saved", said)
     assert len(steps) == 2, said
     assert steps[0] == steps[1]
-    state = RunFolder(out).newest()[1]
+    state = CheckpointFolder(out).newest()[1]
     assert 8 * state["epoch"] + state["batch"] == int(steps[0])

@@ -35,7 +35,7 @@ from detr_mini.data import (
     require_sound,
     train_transforms,
 )
-from detr_mini.data.picture import FORMATS
+from detr_mini.data.image import FORMATS
 from detr_mini.evaluate import coco_metrics
 
 BROKEN = Path(__file__).parent / "broken"

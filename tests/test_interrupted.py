@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from detr_mini.run_folder import RunFolder
+from detr_mini.training.checkpoint import CheckpointFolder
 
 SMALL = ["--config", "nano", "--epochs", "2", "--batch-size", "4", "--save-every", "0.2", "--device", "cpu"]
 
@@ -18,7 +18,7 @@ SMALL = ["--config", "nano", "--epochs", "2", "--batch-size", "4", "--save-every
 # importing takes. Nothing has computed before the fork.
 KILL_AND_RESUME = """
 import os, random, signal, sys, time
-import pycocotools.cocoeval, scipy.optimize, detr_mini.train
+import pycocotools.cocoeval, scipy.optimize, detr_mini.training.train
 from detr_mini.__main__ import main
 
 def start(out):
@@ -47,7 +47,7 @@ print(kills)
 
 def state(out: Path) -> dict[str, torch.Tensor]:
     """Weights and statistics, to the last bit."""
-    return RunFolder(out).newest()[1]["model"]
+    return CheckpointFolder(out).newest()[1]["model"]
 
 
 @pytest.mark.slow
@@ -72,7 +72,7 @@ def test_killed_at_ten_random_moments(town, tmp_path):
 def test_an_interrupt_ends_in_a_message_and_a_checkpoint(town, tmp_path, number):
     command = [sys.executable, "-m", "detr_mini", "train", "--data", str(town), "--out", str(tmp_path / "run"), *SMALL]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:
-        while not RunFolder(tmp_path / "run").checkpoints():
+        while not CheckpointFolder(tmp_path / "run").checkpoints():
             assert process.poll() is None
             time.sleep(0.02)
         process.send_signal(number)
@@ -83,4 +83,4 @@ def test_an_interrupt_ends_in_a_message_and_a_checkpoint(town, tmp_path, number)
     )
     assert step, said
     assert "Traceback" not in said
-    assert RunFolder(tmp_path / "run").newest()[1]["batch"] == int(step[1]) % 8 or int(step[1]) % 8 == 0
+    assert CheckpointFolder(tmp_path / "run").newest()[1]["batch"] == int(step[1]) % 8 or int(step[1]) % 8 == 0

@@ -10,19 +10,19 @@ import pytest
 import torch
 
 from detr_mini.modeling.config import get_config
-from detr_mini.data import SeededPictures
+from detr_mini.data import SeededImages
 from detr_mini.modeling.detr import DETR
 from detr_mini.modeling.nested_tensor import NestedTensor
-from detr_mini.recipe import RECIPES, Recipe
-from detr_mini.run import Run
-from detr_mini.train import train
+from detr_mini.training.recipe import RECIPES, Recipe
+from detr_mini.training.trainer import Trainer
+from detr_mini.training.train import train
 
 CONFIG = get_config("nano", hidden_dim=16, nheads=2, enc_layers=1, dec_layers=2, num_queries=15)
 RECIPE = replace(RECIPES["nano"], lr=1e-3, lr_backbone=1e-3, epochs=2, batch_size=8, warmup_steps=2, eval_every=2)
 
 
-def run_in(folder: Path, recipe: Recipe = RECIPE, pictures: int = 32, **options: object) -> Run:
-    return Run(CONFIG, recipe, folder, pictures, **options)
+def run_in(folder: Path, recipe: Recipe = RECIPE, pictures: int = 32, **options: object) -> Trainer:
+    return Trainer(CONFIG, recipe, folder, pictures, **options)
 
 
 def a_batch(count: int = 2) -> tuple[NestedTensor, list[dict]]:
@@ -97,21 +97,21 @@ def test_a_step_after_an_evaluation_trains_again(tmp_path):
 @pytest.mark.parametrize("steps", [3, 5, 6, 8])  # within an epoch, at its end, before and within the next
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_run_that_stops_anywhere_resumes_to_the_same_weights(town, tmp_path, monkeypatch, steps, workers):
-    monkeypatch.setattr("detr_mini.run.LOG_EVERY", 3)
+    monkeypatch.setattr("detr_mini.training.trainer.LOG_EVERY", 3)
     config, recipe = replace(CONFIG, dropout=0.1), replace(RECIPE, eval_every=1)
     whole = train(config, recipe, town, tmp_path / "whole", progress=False)
 
-    original = Run.step
+    original = Trainer.step
 
     def interrupted_step(self, *args):
         if self.steps == steps - 1:
             signal.raise_signal(signal.SIGINT)
         return original(self, *args)
 
-    monkeypatch.setattr(Run, "step", interrupted_step)
+    monkeypatch.setattr(Trainer, "step", interrupted_step)
     with pytest.raises(KeyboardInterrupt, match=f"step {steps} is finished and saved"):
         train(config, recipe, town, tmp_path / "stopped", progress=False, workers=workers)
-    monkeypatch.setattr(Run, "step", original)
+    monkeypatch.setattr(Trainer, "step", original)
     resumed = train(config, recipe, town, tmp_path / "stopped", resume=True, progress=False, workers=workers)
 
     for name, value in whole.state_dict().items():
@@ -134,7 +134,7 @@ def test_the_second_interrupt_stops_at_once(town, tmp_path, monkeypatch):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(Run, "step", step)
+    monkeypatch.setattr(Trainer, "step", step)
     with pytest.raises(KeyboardInterrupt) as stop:
         train(CONFIG, RECIPE, town, tmp_path, progress=False)
     assert not stop.value.args
@@ -143,7 +143,7 @@ def test_the_second_interrupt_stops_at_once(town, tmp_path, monkeypatch):
 
 def test_the_time_between_checkpoints(town, tmp_path, monkeypatch):
     saved = []
-    monkeypatch.setattr(Run, "save", lambda self: saved.append(self.steps))
+    monkeypatch.setattr(Trainer, "save", lambda self: saved.append(self.steps))
     train(CONFIG, RECIPE, town, tmp_path / "seldom", progress=False)
     assert saved == [4, 8]
     saved.clear()
@@ -173,17 +173,17 @@ def test_a_picture_that_vanishes_costs_nothing(town_copy, tmp_path):
 @pytest.mark.filterwarnings("ignore:.*unclosed <socket.socket.*listener:ResourceWarning")
 @pytest.mark.filterwarnings("ignore:.*socket.socket.*listener:pytest.PytestUnraisableExceptionWarning")
 def test_a_worker_that_dies_costs_nothing(town, tmp_path, monkeypatch):
-    original = SeededPictures.__getitem__
+    original = SeededImages.__getitem__
 
     def die_of_one_picture(self, draw):
         if draw[0] == 20:
             os.kill(os.getpid(), signal.SIGKILL)
         return original(self, draw)
 
-    monkeypatch.setattr(SeededPictures, "__getitem__", die_of_one_picture)
+    monkeypatch.setattr(SeededImages, "__getitem__", die_of_one_picture)
     with pytest.raises(OSError, match=r"cannot be read: .*killed.*--workers.*safe up to step \d+: go on with --resume"):
         train(CONFIG, RECIPE, town, tmp_path, workers=1, progress=False)
-    monkeypatch.setattr(SeededPictures, "__getitem__", original)
+    monkeypatch.setattr(SeededImages, "__getitem__", original)
     resumed = train(CONFIG, RECIPE, town, tmp_path, resume=True, progress=False)
     whole = train(CONFIG, RECIPE, town, tmp_path / "whole", progress=False)
     assert torch.equal(resumed.query_embed.weight, whole.query_embed.weight)
@@ -262,7 +262,7 @@ def test_resuming_another_run_says_what_differs(tmp_path, change, message):
     run_in(tmp_path).save()
     wanted = {"config": CONFIG, "recipe": RECIPE, "seed": 0, "pictures": 32} | change
     with pytest.raises(ValueError, match=message):
-        Run(wanted["config"], wanted["recipe"], tmp_path, wanted["pictures"], seed=wanted["seed"], resume=True)
+        Trainer(wanted["config"], wanted["recipe"], tmp_path, wanted["pictures"], seed=wanted["seed"], resume=True)
 
 
 def test_too_few_classes_for_the_data(town, tmp_path):
@@ -272,7 +272,7 @@ def test_too_few_classes_for_the_data(town, tmp_path):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr("detr_mini.run.LOG_EVERY", 1)
+    monkeypatch.setattr("detr_mini.training.trainer.LOG_EVERY", 1)
     run = run_in(tmp_path, replace(RECIPE, lr=7.0))
     monkeypatch.setattr(run.criterion, "total", lambda losses: losses["loss_ce"] * float("nan"))
     with pytest.raises(FloatingPointError, match=r"the loss is nan in step 1 .*--lr, now 7\.0.*Nothing is saved yet"):

@@ -15,10 +15,10 @@ from scipy.optimize import linear_sum_assignment
 import detr_mini
 from detr_mini.modeling.config import get_config
 from detr_mini.data.check import require_sound
-from detr_mini.recipe import RECIPES
-from detr_mini.run import Run
-from detr_mini.run_folder import RunFolder
-from detr_mini.train import train
+from detr_mini.training.recipe import RECIPES
+from detr_mini.training.trainer import Trainer
+from detr_mini.training.checkpoint import CheckpointFolder
+from detr_mini.training.train import train
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "book" / "troubleshooting.md").read_text("utf-8")
@@ -61,8 +61,8 @@ def loss(label: int = 1, box: tuple[float, ...] = (0.5, 0.5, 0.2, 0.2), predicte
     criterion(outputs, [{"labels": torch.tensor([label]), "boxes": torch.tensor([box])}])
 
 
-def run(lr: float = RECIPE.lr, *, resume: bool = False) -> Run:
-    return Run(SMALL, replace(RECIPE, lr=lr), Path("runs/mine"), pictures=80, resume=resume)
+def run(lr: float = RECIPE.lr, *, resume: bool = False) -> Trainer:
+    return Trainer(SMALL, replace(RECIPE, lr=lr), Path("runs/mine"), pictures=80, resume=resume)
 
 
 def run_again(lr: float = RECIPE.lr, *, resume: bool = False) -> None:
@@ -81,7 +81,7 @@ def lose_a_picture() -> None:
 
 
 def fail_to_write() -> None:
-    folder = RunFolder(Path("runs/mine"))
+    folder = CheckpointFolder(Path("runs/mine"))
     folder.log.mkdir()
     folder.append({})
 

@@ -28,8 +28,8 @@ from detr_mini.modeling.detr import DETR
 from detr_mini.evaluate import layer_metrics, layer_outputs
 from detr_mini.files import write_atomically
 from detr_mini.pretrained import CHECKPOINTS
-from detr_mini.recipe import RECIPES
-from detr_mini.train import train
+from detr_mini.training.recipe import RECIPES
+from detr_mini.training.train import train
 
 STORED = CHECKPOINTS / "ablations"
 # 24,000 pictures at a constant rate: at so small a budget a rate that falls costs more than it brings.

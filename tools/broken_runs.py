@@ -22,12 +22,12 @@ from torch.utils.data import DataLoader
 
 from detr_mini.boxes import box_cxcywh_to_xyxy, box_xyxy_to_cxcywh
 from detr_mini.modeling.config import get_config
-from detr_mini.data import CocoDetection, SeededPictures, SimilarShapes, collate, eval_transforms, train_transforms
+from detr_mini.data import CocoDetection, SeededImages, BucketSampler, collate, eval_transforms, train_transforms
 from detr_mini.evaluate import evaluate
 from detr_mini.files import write_atomically
 from detr_mini.pretrained import CHECKPOINTS
-from detr_mini.recipe import RECIPES
-from detr_mini.run import Run
+from detr_mini.training.recipe import RECIPES
+from detr_mini.training.trainer import Trainer
 
 STORED = CHECKPOINTS / "broken"
 CONFIG = get_config("nano")
@@ -40,7 +40,7 @@ class Fault:
     """What is wrong: with the recipe, with the run once it has been made, or with the targets of each batch."""
 
     recipe: dict[str, Any] = field(default_factory=dict)
-    run: Callable[[Run], object] = lambda run: None
+    run: Callable[[Trainer], object] = lambda run: None
     targets: Callable[[Targets], Targets] = lambda targets: targets
 
 
@@ -54,13 +54,13 @@ def read_xywh_as_cxcywh(targets: Targets) -> Targets:
     return [{**target, "boxes": spoil(target["boxes"])} for target in targets]
 
 
-def forget_the_class_term(run: Run) -> None:
+def forget_the_class_term(run: Trainer) -> None:
     """The class term has a weight under a name that no term has, so it is left out of the total."""
     weights = run.criterion.weight_dict
     weights["loss_class"] = weights.pop("loss_ce")
 
 
-def replace_the_head(run: Run) -> None:
+def replace_the_head(run: Trainer) -> None:
     """The class head is replaced after the optimiser was made, which goes on stepping the old one."""
     old = run.model.class_embed
     run.model.class_embed = nn.Linear(old.in_features, old.out_features)
@@ -82,10 +82,10 @@ def train(name: str, data: Path, stored: Path = STORED, *, parts: int = 3, steps
     recipe = replace(RECIPES["nano"], epochs=PARTS, **fault.recipe)
     train_set = CocoDetection(data, "train", train_transforms(recipe.sizes))
     val_set = CocoDetection(data, "val", eval_transforms(CONFIG.image_size, CONFIG.max_size))
-    batches = SimilarShapes(train_set, recipe.batch_size)
-    loader = DataLoader(SeededPictures(train_set), batch_sampler=batches, collate_fn=collate)
+    batches = BucketSampler(train_set, recipe.batch_size)
+    loader = DataLoader(SeededImages(train_set), batch_sampler=batches, collate_fn=collate)
     with tempfile.TemporaryDirectory() as folder:
-        run = Run(CONFIG, recipe, Path(folder), steps * recipe.batch_size)
+        run = Trainer(CONFIG, recipe, Path(folder), steps * recipe.batch_size)
         fault.run(run)
         for samples, targets in loader:
             run.step(samples, fault.targets(targets))

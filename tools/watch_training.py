@@ -28,8 +28,8 @@ from detr_mini.files import write_atomically
 from detr_mini.matcher import HungarianMatcher
 from detr_mini.notebook import SCENE
 from detr_mini.pretrained import CHECKPOINTS
-from detr_mini.recipe import RECIPES
-from detr_mini.train import train
+from detr_mini.training.recipe import RECIPES
+from detr_mini.training.train import train
 
 STEPS = {
     "nano": [0, 20, 50, 100, 200, 300, 400, *range(500, 10_501, 500)],

@@ -3,10 +3,10 @@
 Chapter: *Data preparation*, ``book/04_data``.
 """
 
-from detr_mini.data.batches import SeededPictures, SimilarShapes
+from detr_mini.data.batches import SeededImages, BucketSampler
 from detr_mini.data.check import DataError, Fault, check_data, require_sound
 from detr_mini.data.coco import CocoDetection, Target, collate, find_split
-from detr_mini.data.picture import PictureError, read_image
+from detr_mini.data.image import ImageError, read_image
 from detr_mini.data.tiny_town import CATEGORIES, NUM_CLASSES, Scene, SceneObject, draw_scene, make_data
 from detr_mini.data.transforms import (
     PAPER_SIZES,
@@ -25,12 +25,12 @@ __all__ = [
     "DataError",
     "Fault",
     "NormalizeBoxes",
-    "PictureError",
+    "ImageError",
     "RandomSizeCrop",
     "Scene",
     "SceneObject",
-    "SeededPictures",
-    "SimilarShapes",
+    "SeededImages",
+    "BucketSampler",
     "Target",
     "check_data",
     "collate",

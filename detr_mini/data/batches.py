@@ -16,7 +16,7 @@ CHUNK = 16  # batches
 Draw = tuple[int, int]  # which picture, and the seed of its augmentation
 
 
-class SimilarShapes(Sampler[list[Draw]]):
+class BucketSampler(Sampler[list[Draw]]):
     """Random batches of pictures of similar shape, so that little is padded.
 
     The pictures are shuffled and cut into chunks of ``CHUNK`` batches. In each chunk they are sorted by kind, from wide
@@ -52,7 +52,7 @@ class SimilarShapes(Sampler[list[Draw]]):
                 f"use larger batches (--batch-size, now {batch_size}) or fewer processes"
             )
 
-    def begin(self, epoch: int, first: int = 0) -> None:
+    def set_epoch(self, epoch: int, first: int = 0) -> None:
         """Set the epoch that comes next, and how many of its batches to leave out."""
         self.epoch, self.first = epoch, first
 
@@ -74,7 +74,7 @@ class SimilarShapes(Sampler[list[Draw]]):
             yield [(picture, seeds[picture]) for picture in share]
 
 
-class SeededPictures(Dataset[tuple[Tensor, Target]]):
+class SeededImages(Dataset[tuple[Tensor, Target]]):
     """Pictures whose augmentation follows from a seed of their own, whichever process or worker reads them."""
 
     def __init__(self, dataset: CocoDetection) -> None:

@@ -13,7 +13,7 @@ from reprlib import Repr
 from typing import Any, NamedTuple
 
 from detr_mini.data.coco import THINNEST, find_split
-from detr_mini.data.picture import read_image
+from detr_mini.data.image import read_image
 
 LISTED_FAULTS = 20  # how many faults the text of a DataError spells out
 OVERSHOOT = 1.0  # pixels a box may reach beyond the picture: rounding in real files; the reader clamps it

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
-from detr_mini.data.picture import read_image
+from detr_mini.data.image import read_image
 from detr_mini.modeling.nested_tensor import NestedTensor
 
 if TYPE_CHECKING:

@@ -163,7 +163,7 @@ class RandomSizeCrop(v2.Transform):
         return _randint(min(self.shortest, side), min(self.longest, side))
 
 
-class NormalizePicture(nn.Module):
+class NormalizeImage(nn.Module):
     """A picture (3, H, W), uint8 or float in [0, 1], becomes float, with ImageNet's mean 0 and standard deviation 1."""
 
     def forward(self, image: Tensor, target: Target | None = None) -> Any:
@@ -204,7 +204,7 @@ def denormalise(image: Tensor) -> NDArray[np.uint8]:
 
 
 def _to_model() -> list[nn.Module]:
-    return [NormalizePicture(), NormalizeBoxes()]
+    return [NormalizeImage(), NormalizeBoxes()]
 
 
 def _per_object(sample: tuple[Tensor, Target]) -> tuple[Tensor, ...]:

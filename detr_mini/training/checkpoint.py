@@ -18,7 +18,7 @@ from detr_mini.pretrained import read_pickle, save
 KEPT = 2  # checkpoints: if the newest one is damaged on the disk, there is another
 
 
-class RunFolder:
+class CheckpointFolder:
     """The folder of a run: ``checkpoint-STEP-CHECKSUM.pth``, ``model.safetensors`` and ``log.jsonl``.
 
     Its ``OSError`` say what a full disk means for the run.

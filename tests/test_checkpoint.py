@@ -14,19 +14,19 @@ from test_train import CONFIG, RECIPE, read_log
 
 import detr_mini
 from detr_mini.files import require_named_checksum
-from detr_mini.run_folder import RunFolder
-from detr_mini.train import train
+from detr_mini.training.checkpoint import CheckpointFolder
+from detr_mini.training.train import train
 
 MODEL = detr_mini.build("nano", hidden_dim=16, nheads=2, enc_layers=1, dec_layers=1)
 
 
-def save(folder: RunFolder, step: int, **content: object) -> Path:
+def save(folder: CheckpointFolder, step: int, **content: object) -> Path:
     folder.save(step, {"step": step} | content, MODEL)
     return folder.checkpoints()[0]
 
 
 def test_the_newest_two_are_kept(tmp_path):
-    folder = RunFolder(tmp_path / "runs" / "new")
+    folder = CheckpointFolder(tmp_path / "runs" / "new")
     assert folder.newest() is None
     paths = [save(folder, step) for step in (9, 10, 99_999_999, 100_000_000)]
     assert folder.checkpoints() == [paths[3], paths[2]]
@@ -36,7 +36,7 @@ def test_the_newest_two_are_kept(tmp_path):
 
 
 def test_of_two_checkpoints_of_one_step_the_later_counts(tmp_path):
-    folder = RunFolder(tmp_path)
+    folder = CheckpointFolder(tmp_path)
     save(folder, 3, seconds=1)
     save(folder, 4, seconds=1)
     save(folder, 4, seconds=2)
@@ -45,7 +45,7 @@ def test_of_two_checkpoints_of_one_step_the_later_counts(tmp_path):
 
 
 def test_other_files_are_no_checkpoints(tmp_path):
-    folder = RunFolder(tmp_path)
+    folder = CheckpointFolder(tmp_path)
     path = save(folder, 3)
     for name in ("checkpoint-best.pth", "checkpoint-00000009-x.damaged", "checkpoint.pth", ".checkpoint-9-x.pth.part"):
         (tmp_path / name).write_bytes(b"")
@@ -54,7 +54,7 @@ def test_other_files_are_no_checkpoints(tmp_path):
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "longer", "empty"])
 def test_damage_anywhere_is_noticed_and_set_aside(tmp_path, capsys, damage):
-    folder = RunFolder(tmp_path)
+    folder = CheckpointFolder(tmp_path)
     older = save(folder, 3, weights=torch.rand(500))
     newest = save(folder, 5, weights=torch.rand(500))
     content = newest.read_bytes()
@@ -88,7 +88,7 @@ def test_published_names_carry_checksums_too(tmp_path):
 
 
 def test_the_log_loses_what_the_checkpoint_does_not_hold(tmp_path):
-    folder = RunFolder(tmp_path)
+    folder = CheckpointFolder(tmp_path)
     lines = [{"epoch": 0, "step": 4}, {"epoch": 1, "step": 4}, {"epoch": 1, "step": 6}, {"epoch": 1, "step": 8}]
     for line in lines:
         folder.append(line)
@@ -108,8 +108,8 @@ from pathlib import Path
 sys.path.insert(0, "tests")
 import torch
 from test_train import CONFIG, RECIPE
-from detr_mini.run import Run
-from detr_mini.train import train
+from detr_mini.training.trainer import Trainer
+from detr_mini.training.train import train
 
 def step(self, *args):
     if self.steps == 5:  # from here on no file may be longer than this
@@ -117,7 +117,7 @@ def step(self, *args):
         resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[3]), resource.RLIM_INFINITY))
     return original(self, *args)
 
-original, Run.step = Run.step, step
+original, Trainer.step = Trainer.step, step
 try:
     train(CONFIG, RECIPE, sys.argv[1], sys.argv[2], save_every=0, progress=False)
 except OSError as error:
@@ -144,7 +144,7 @@ def test_a_full_disk_costs_no_more_than_the_last_step(town, tmp_path):
 
 
 def test_a_full_disk_while_the_log_is_written(tmp_path, monkeypatch):
-    folder = RunFolder(tmp_path)
+    folder = CheckpointFolder(tmp_path)
     save(folder, 7)
 
     def full(*_: object, **__: object) -> None:

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from detr_mini.data import read_image
-from detr_mini.data.picture import FORMATS, PictureError, picture_to_tensor
+from detr_mini.data.image import FORMATS, ImageError, image_to_tensor
 
 RED = (220, 30, 40)
 NOISE = np.random.default_rng(0).integers(0, 256, (9, 13, 3), dtype=np.uint8)
@@ -84,7 +84,7 @@ def test_transparent_pixels_have_the_color_stored_beneath(tmp_path: Path) -> Non
 
 def test_premultiplied_colors_become_rgb() -> None:
     picture = Image.fromarray(NOISE).convert("RGBA").convert("RGBa")
-    assert np.array_equal(as_array(picture_to_tensor(picture)), NOISE)
+    assert np.array_equal(as_array(image_to_tensor(picture)), NOISE)
 
 
 GREYS = np.array([[0, 128, 129, 256, 257], [30_000, 32_767, 32_768, 65_406, 65_407], [65_535] * 5], dtype=np.uint16)
@@ -100,15 +100,15 @@ def test_16_bit_grey_becomes_8_bit_grey(tmp_path: Path, mode: str, form: str) ->
         assert file.mode == mode
     assert np.array_equal(as_array(read(tmp_path, data)), AS_BYTES[..., None].repeat(3, axis=2))
     if mode != "I":
-        assert np.array_equal(as_array(picture_to_tensor(picture))[..., 0], AS_BYTES)
+        assert np.array_equal(as_array(image_to_tensor(picture))[..., 0], AS_BYTES)
 
 
 @pytest.mark.parametrize(("mode", "words"), [("I", "32-bit integers"), ("F", "floats")])
 def test_values_without_a_range_are_refused(tmp_path: Path, mode: str, words: str) -> None:
     picture = Image.new("L", (4, 4), 7).convert(mode)
     assert f"its values are {words}" in refusal(tmp_path, encoded(picture, "TIFF"))
-    with pytest.raises(PictureError, match=rf"a PIL image, {mode}, 4 x 4: its values are {words}.*8 or 16 bits"):
-        picture_to_tensor(picture)
+    with pytest.raises(ImageError, match=rf"a PIL image, {mode}, 4 x 4: its values are {words}.*8 or 16 bits"):
+        image_to_tensor(picture)
 
 
 @pytest.mark.parametrize("form", ["GIF", "PNG", "TIFF", "WEBP", "MPO"])
@@ -218,11 +218,11 @@ def test_an_opened_file_that_is_damaged_is_named(tmp_path: Path) -> None:
     path.write_bytes(encoded(Image.fromarray(NOISE), "PNG")[:200])
     with (
         Image.open(path) as file,
-        pytest.raises(PictureError, match=r"cannot use the picture .*x\.png: it ends before"),
+        pytest.raises(ImageError, match=r"cannot use the picture .*x\.png: it ends before"),
     ):
-        picture_to_tensor(file)
+        image_to_tensor(file)
 
 
 def test_a_picture_without_pixels_is_refused() -> None:
-    with pytest.raises(PictureError, match=r"it has no pixels \(0 x 5\)"):
-        picture_to_tensor(Image.new("RGB", (0, 5)))
+    with pytest.raises(ImageError, match=r"it has no pixels \(0 x 5\)"):
+        image_to_tensor(Image.new("RGB", (0, 5)))

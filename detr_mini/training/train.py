@@ -13,12 +13,12 @@ from tqdm import tqdm
 
 from detr_mini import distributed
 from detr_mini.modeling.config import DETRConfig
-from detr_mini.data import CocoDetection, SeededPictures, SimilarShapes, collate, eval_transforms, train_transforms
+from detr_mini.data import CocoDetection, SeededImages, BucketSampler, collate, eval_transforms, train_transforms
 from detr_mini.modeling.detr import DETR
 from detr_mini.evaluate import evaluate
-from detr_mini.interrupt import StopRequest, leave_to_the_trainer
-from detr_mini.recipe import Recipe
-from detr_mini.run import Run
+from detr_mini.training.interrupt import StopRequest, leave_to_the_trainer
+from detr_mini.training.recipe import Recipe
+from detr_mini.training.trainer import Trainer
 
 
 def train(
@@ -66,13 +66,13 @@ def train(
     train_set = CocoDetection(data, "train", train_transforms(recipe.sizes))
     val_set = CocoDetection(data, "val", eval_transforms(config.image_size, config.max_size))
     _check_classes(config, train_set)
-    run = Run(model, recipe, Path(out), len(train_set), device=torch.device(device), seed=seed, resume=resume)
+    run = Trainer(model, recipe, Path(out), len(train_set), device=torch.device(device), seed=seed, resume=resume)
     run.model.class_names = train_set.class_names
-    sampler = SimilarShapes(
+    sampler = BucketSampler(
         train_set, recipe.batch_size, seed=seed, rank=distributed.rank(), world_size=distributed.world_size()
     )
     batches = DataLoader(
-        SeededPictures(train_set),
+        SeededImages(train_set),
         batch_sampler=sampler,
         collate_fn=collate,
         num_workers=workers,
@@ -85,7 +85,7 @@ def train(
         watch(run.steps, run.model)
     with StopRequest() as stop:
         while run.epoch < recipe.epochs:
-            sampler.begin(run.epoch, first=run.batch)
+            sampler.set_epoch(run.epoch, first=run.batch)
             title = f"epoch {run.epoch + 1}/{recipe.epochs}"
             total = run.steps_per_epoch
             bar = tqdm(run.read(batches), title, total, initial=run.batch, disable=not progress, leave=False)

@@ -27,7 +27,7 @@ UPRIGHT = {  # how to turn a picture of that orientation; 1 is upright already
 CUT_SHORT = ("truncated", "not enough image data", "broken data stream", "reached eof", "buffer is not large enough")
 
 
-class PictureError(ValueError):
+class ImageError(ValueError):
     """A picture that cannot be used; the text says why, and what to do."""
 
 
@@ -40,7 +40,7 @@ def read_image(path: str | os.PathLike[str]) -> Tensor:
     gigabytes.
 
     Raises:
-        PictureError: the file cannot be read; the message names it, says why, and what to do.
+        ImageError: the file cannot be read; the message names it, says why, and what to do.
     """
     try:
         with warnings.catch_warnings():
@@ -53,14 +53,14 @@ def read_image(path: str | os.PathLike[str]) -> Tensor:
     except Exception as error:  # a damaged file can make Pillow raise anything, from OSError to SyntaxError
         empty = os.path.isfile(path) and os.path.getsize(path) == 0
         reason = "the file is empty (0 bytes). Write it again" if empty else _reason(error)
-        raise PictureError(f"cannot read the picture {path}: {reason}") from error
+        raise ImageError(f"cannot read the picture {path}: {reason}") from error
 
 
-def picture_to_tensor(picture: Image.Image) -> Tensor:
+def image_to_tensor(picture: Image.Image) -> Tensor:
     """A PIL image as it is, EXIF rotation or not, as RGB, (3, H, W) uint8; see :func:`to_rgb`.
 
     Raises:
-        PictureError: the picture cannot be used; the message names its file, if it has one.
+        ImageError: the picture cannot be used; the message names its file, if it has one.
     """
     try:
         with warnings.catch_warnings():
@@ -68,7 +68,7 @@ def picture_to_tensor(picture: Image.Image) -> Tensor:
             return to_rgb(picture)
     except Exception as error:  # an opened file is decoded only now
         name = getattr(picture, "filename", "") or f"a PIL image, {picture.mode}, {picture.width} x {picture.height}"
-        raise PictureError(f"cannot use the picture {name}: {_reason(error)}") from error
+        raise ImageError(f"cannot use the picture {name}: {_reason(error)}") from error
 
 
 def to_rgb(picture: Image.Image) -> Tensor:
@@ -78,16 +78,16 @@ def to_rgb(picture: Image.Image) -> Tensor:
     it, however transparent. Color profiles are not applied.
 
     Raises:
-        PictureError: the picture has no pixels, or values of no fixed range (32-bit integers, floats).
+        ImageError: the picture has no pixels, or values of no fixed range (32-bit integers, floats).
     """
     if 0 in picture.size:
-        raise PictureError(f"it has no pixels ({picture.width} x {picture.height}). Leave it out")
+        raise ImageError(f"it has no pixels ({picture.width} x {picture.height}). Leave it out")
     if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM")):
         values = np.asarray(picture).astype(np.int64).clip(0, WHITE)
         picture = Image.fromarray(((values + 128) // 257).astype(np.uint8))  # 65,535 / 255 = 257
     elif picture.mode in ("I", "F"):
         kind = "32-bit integers" if picture.mode == "I" else "floats"
-        raise PictureError(f"its values are {kind}, of which none is white. Save it with 8 or 16 bits a color")
+        raise ImageError(f"its values are {kind}, of which none is white. Save it with 8 or 16 bits a color")
     if picture.mode != "RGB":
         picture = picture.convert("RGB")
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
@@ -101,7 +101,7 @@ def _require_size(picture: Image.Image) -> None:
 
 def _reason(error: Exception) -> str:
     """What is wrong with a picture, and what to do, for people; Pillow's own words in brackets."""
-    if isinstance(error, PictureError):
+    if isinstance(error, ImageError):
         return str(error)
     if isinstance(error, UnidentifiedImageError):
         return f"it is no picture, or its beginning is damaged ({', '.join(FORMATS)} are read). Write it again"

@@ -23,13 +23,13 @@ from detr_mini.modeling.detr import DETR
 from detr_mini.loss import SetCriterion
 from detr_mini.matcher import HungarianMatcher
 from detr_mini.modeling.nested_tensor import NestedTensor
-from detr_mini.recipe import Recipe
-from detr_mini.run_folder import RunFolder
+from detr_mini.training.recipe import Recipe
+from detr_mini.training.checkpoint import CheckpointFolder
 
 LOG_EVERY = 50  # steps
 
 
-class Run:
+class Trainer:
     """A training run: model, optimiser and schedule, where in the data it is, its checkpoints and its log.
 
     Args:
@@ -49,7 +49,7 @@ class Run:
         resume: bool = False,
     ) -> None:
         self.recipe, self.pictures, self.seed = recipe, pictures, seed
-        self.folder = RunFolder(out)
+        self.folder = CheckpointFolder(out)
         self.device = torch.device(device)
         self.writes = distributed.rank() == 0
         self.steps_per_epoch = math.ceil(pictures / recipe.batch_size)
@@ -231,7 +231,7 @@ class Run:
                 state = newest[1]
             elif resume:
                 print(f"there is no run in {self.folder.folder} yet: starting one", file=sys.stderr)
-        state = distributed.from_first_process(state)
+        state = distributed.broadcast(state)
         if state is not None:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
