@@ -109,7 +109,7 @@ def test_every_figure_says_what_it_shows(path: Path) -> None:
         assert len(pictures) <= 1, "a cell shows one figure: its text alternative is the cell's"
         for output in pictures:
             alt = output.metadata.get("image/png", {}).get("alt", "")
-            assert len(alt) >= 15, f"no text: use detr_mini.notebook.show in {cell.source[:60]!r}"
+            assert len(alt) >= 15, f"no text: use detr_mini.teaching.notebook.show in {cell.source[:60]!r}"
 
 
 # --- tools/nb.py

@@ -38,7 +38,7 @@ from browser import (
 from PIL import Image
 from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
-from detr_mini.diagram import CHAPTERS, PARTS
+from detr_mini.teaching.diagram import CHAPTERS, PARTS
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = {path.stem: json.loads(path.read_text("utf-8")) for path in sorted((ROOT / "book").glob("*.ipynb"))}

@@ -15,8 +15,8 @@ import torch
 
 from detr_mini.modeling.config import CONFIGS
 from detr_mini.modeling.detr import DETR
-from detr_mini.exercises import Exercise
-from detr_mini.notebook import sample
+from detr_mini.teaching.exercises import Exercise
+from detr_mini.teaching.notebook import sample
 
 BOOK = Path(__file__).resolve().parent.parent / "book"
 CHAPTERS = sorted(BOOK.glob("[0-9]*.ipynb"))
@@ -35,7 +35,7 @@ class Chapter:
         self.lesson = [c for c in self.cells[:start] if c.cell_type == "code"]
         self.exercises = self.cells[start:]
         topic = path.stem.partition("_")[2]
-        self.module = importlib.import_module(f"detr_mini.exercises.{topic}")
+        self.module = importlib.import_module(f"detr_mini.teaching.exercises.{topic}")
 
     def section(self, title: str) -> str:
         found = re.search(rf"^## {title}\n(.*?)(?=^## |\Z)", self.prose, flags=re.M | re.S)

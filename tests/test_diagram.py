@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detr_mini.diagram import CHAPTERS, PARTS, diagram
+from detr_mini.teaching.diagram import CHAPTERS, PARTS, diagram
 
 NAMES = [
     "image",

@@ -7,10 +7,10 @@ import pkgutil
 import pytest
 import torch
 
-from detr_mini import exercises
-from detr_mini.exercises import Exercise, Solution, difference, exercise, tour
+from detr_mini.teaching import exercises
+from detr_mini.teaching.exercises import Exercise, Solution, difference, exercise, tour
 
-MODULES = [importlib.import_module(f"detr_mini.exercises.{m.name}") for m in pkgutil.iter_modules(exercises.__path__)]
+MODULES = [importlib.import_module(f"detr_mini.teaching.exercises.{m.name}") for m in pkgutil.iter_modules(exercises.__path__)]
 ALL = [
     pytest.param(found, id=f"{module.__name__.rpartition('.')[2]}-{name}")
     for module in MODULES

@@ -9,7 +9,7 @@ from pathlib import Path
 import detr_mini
 from detr_mini import inspect, plots
 from detr_mini.data import CocoDetection, eval_transforms, make_data
-from detr_mini.notebook import setup
+from detr_mini.teaching.notebook import setup
 
 TARGET = Path(__file__).resolve().parent.parent / "book" / "_static" / "slots.png"
 

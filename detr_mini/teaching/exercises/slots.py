@@ -5,7 +5,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from detr_mini.boxes import box_cxcywh_to_xyxy
-from detr_mini.exercises import exercise
+from detr_mini.teaching.exercises import exercise
 
 
 def _sizes() -> list[tuple[Tensor]]:

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from detr_mini.exercises import exercise
+from detr_mini.teaching.exercises import exercise
 
 
 @exercise(

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detr_mini.exercises import exercise
+from detr_mini.teaching.exercises import exercise
 
 
 def _matched() -> list[tuple[Tensor]]:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from detr_mini.exercises import exercise
+from detr_mini.teaching.exercises import exercise
 
 
 def _boxes() -> list[tuple[Tensor, int, int]]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
-from detr_mini.exercises import exercise
+from detr_mini.teaching.exercises import exercise
 
 Layers = list[tuple[Tensor, Tensor]]
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from detr_mini.exercises import exercise
+from detr_mini.teaching.exercises import exercise
 from detr_mini.modeling.transformer import EncoderLayer
 
 State = dict[str, Tensor]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from detr_mini.boxes import generalized_box_iou_cxcywh
-from detr_mini.exercises import exercise
+from detr_mini.teaching.exercises import exercise
 
 Pairs = tuple[Tensor, Tensor]
 

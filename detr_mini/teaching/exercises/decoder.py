@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from detr_mini.exercises import exercise
+from detr_mini.teaching.exercises import exercise
 from detr_mini.modeling.transformer import DecoderLayer, TransformerDecoder
 
 Head = Callable[[Tensor], Tensor]

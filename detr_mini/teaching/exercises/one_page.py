@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from detr_mini.boxes import box_cxcywh_to_xyxy
-from detr_mini.exercises import exercise
+from detr_mini.teaching.exercises import exercise
 
 State = dict[str, Tensor]
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from detr_mini.exercises import exercise
+from detr_mini.teaching.exercises import exercise
 
 Layers = list[tuple[int, ...]]
 Norm = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from detr_mini.exercises import exercise
+from detr_mini.teaching.exercises import exercise
 
 
 def _masks() -> list[tuple[Tensor]]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from detr_mini.notebook import CARD, COLOURS, CSS_DPI, QUIET
+from detr_mini.teaching.notebook import CARD, COLOURS, CSS_DPI, QUIET
 from detr_mini.plots import SLOT_KINDS, SLOT_LEGEND, slot_kind
 
 if TYPE_CHECKING:
