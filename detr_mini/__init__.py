@@ -6,8 +6,8 @@ from detr_mini.modeling.detr import DETR, build, postprocess
 from detr_mini.loss import SetCriterion
 from detr_mini.matcher import HungarianMatcher
 from detr_mini.modeling.nested_tensor import NestedTensor
-from detr_mini.predict import predict
-from detr_mini.pretrained import load, save
+from detr_mini.prediction import predict
+from detr_mini.weights import load, save
 
 __all__ = [
     "CONFIGS",

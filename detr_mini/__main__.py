@@ -172,9 +172,9 @@ def run_evaluate(options: argparse.Namespace) -> None:
     """Print and store the twelve numbers."""
     from detr_mini import distributed
     from detr_mini.data import CocoDetection, eval_transforms
-    from detr_mini.evaluate import evaluate
+    from detr_mini.evaluation import evaluate
     from detr_mini.files import write_atomically
-    from detr_mini.pretrained import load
+    from detr_mini.weights import load
 
     with distributed.processes(_device(options.device)) as device:
         _require_sound(options.data, (options.split,))
@@ -210,8 +210,8 @@ def _predict(commands: Any) -> None:
 
 def run_predict(options: argparse.Namespace) -> None:
     """Detect objects and write what was found."""
-    from detr_mini.predict import write_predictions
-    from detr_mini.pretrained import load
+    from detr_mini.prediction import write_predictions
+    from detr_mini.weights import load
 
     model = load(options.weights, device=_device(options.device))
     for path in write_predictions(model, options.images, options.out, threshold=options.threshold):

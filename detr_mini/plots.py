@@ -78,7 +78,7 @@ def slot_panels(boxes: Tensor, *, queries: Sequence[int] | None = None, columns:
     A point is the center of a box. Green: small. Vermilion: large and wide. Blue: large and tall. Grey: in between.
 
     Args:
-        boxes: ``(images, N, 4)`` as cxcywh in [0, 1], from :func:`detr_mini.inspect.slot_boxes`.
+        boxes: ``(images, N, 4)`` as cxcywh in [0, 1], from :func:`detr_mini.interpret.slot_boxes`.
         queries: which to show, in this order; all by default.
         columns: panels in a row.
     """

@@ -6,7 +6,7 @@ import torch
 
 import detr_mini
 from detr_mini.data import CocoDetection, eval_transforms
-from detr_mini.evaluate import layer_outputs
+from detr_mini.evaluation import layer_outputs
 
 
 def test_an_untrained_model_falls_short(town, tmp_path):

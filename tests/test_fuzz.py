@@ -36,7 +36,7 @@ from detr_mini.data import (
     train_transforms,
 )
 from detr_mini.data.image import FORMATS
-from detr_mini.evaluate import coco_metrics
+from detr_mini.evaluation import coco_metrics
 
 BROKEN = Path(__file__).parent / "broken"
 PICTURES = 3  # of the folder whose annotation file is damaged

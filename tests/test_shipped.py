@@ -10,9 +10,9 @@ from safetensors.torch import load_file
 from detr_mini.modeling.config import CONFIGS
 from detr_mini.data import CATEGORIES, CocoDetection, collate, eval_transforms, make_data
 from detr_mini.modeling.detr import DETR, build
-from detr_mini.evaluate import evaluate
-from detr_mini.inspect import explained_variance, slot_boxes
-from detr_mini.pretrained import CHECKPOINTS, load
+from detr_mini.evaluation import evaluate
+from detr_mini.interpret import explained_variance, slot_boxes
+from detr_mini.weights import CHECKPOINTS, load
 
 
 @pytest.fixture(scope="module")

@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 import detr_mini
 from detr_mini.data import CocoDetection, collate, eval_transforms, make_data
 from detr_mini.modeling.detr import DETR, build
-from detr_mini.evaluate import evaluate, layer_outputs
+from detr_mini.evaluation import evaluate, layer_outputs
 from detr_mini.matcher import HungarianMatcher
-from detr_mini.pretrained import CHECKPOINTS
+from detr_mini.weights import CHECKPOINTS
 
 
 @pytest.fixture

@@ -25,9 +25,9 @@ from torch import Tensor, nn
 from detr_mini.modeling.config import get_config
 from detr_mini.data import CocoDetection, eval_transforms
 from detr_mini.modeling.detr import DETR
-from detr_mini.evaluate import layer_metrics, layer_outputs
+from detr_mini.evaluation import layer_metrics, layer_outputs
 from detr_mini.files import write_atomically
-from detr_mini.pretrained import CHECKPOINTS
+from detr_mini.weights import CHECKPOINTS
 from detr_mini.training.recipe import RECIPES
 from detr_mini.training.train import train
 

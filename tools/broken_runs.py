@@ -23,9 +23,9 @@ from torch.utils.data import DataLoader
 from detr_mini.boxes import box_cxcywh_to_xyxy, box_xyxy_to_cxcywh
 from detr_mini.modeling.config import get_config
 from detr_mini.data import CocoDetection, SeededImages, BucketSampler, collate, eval_transforms, train_transforms
-from detr_mini.evaluate import evaluate
+from detr_mini.evaluation import evaluate
 from detr_mini.files import write_atomically
-from detr_mini.pretrained import CHECKPOINTS
+from detr_mini.weights import CHECKPOINTS
 from detr_mini.training.recipe import RECIPES
 from detr_mini.training.trainer import Trainer
 

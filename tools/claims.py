@@ -12,7 +12,7 @@ import torch
 
 import detr_mini
 from detr_mini.data import CocoDetection, eval_transforms
-from detr_mini.evaluate import layer_metrics, layer_outputs
+from detr_mini.evaluation import layer_metrics, layer_outputs
 from detr_mini.matcher import HungarianMatcher
 
 THRESHOLD = 0.5  # a query that gives a class more than this says that there is an object

@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 import detr_mini
-from detr_mini import inspect, plots
+from detr_mini import interpret, plots
 from detr_mini.data import CocoDetection, eval_transforms, make_data
 from detr_mini.teaching.notebook import setup
 
@@ -19,7 +19,7 @@ def main() -> None:
     setup()
     with tempfile.TemporaryDirectory() as folder:
         make_data(folder, train=0, val=500, workers=1)
-        slots = inspect.slot_boxes(detr_mini.load("nano"), CocoDetection(folder, "val", eval_transforms(None)))
+        slots = interpret.slot_boxes(detr_mini.load("nano"), CocoDetection(folder, "val", eval_transforms(None)))
     plots.slot_panels(slots).savefig(TARGET, dpi=192, metadata={"Software": None})
 
 

@@ -23,11 +23,11 @@ import detr_mini
 from detr_mini.modeling.config import get_config
 from detr_mini.data import CocoDetection, collate, eval_transforms
 from detr_mini.modeling.detr import DETR
-from detr_mini.evaluate import evaluate, layer_metrics, layer_outputs
+from detr_mini.evaluation import evaluate, layer_metrics, layer_outputs
 from detr_mini.files import write_atomically
 from detr_mini.matcher import HungarianMatcher
 from detr_mini.teaching.notebook import SCENE
-from detr_mini.pretrained import CHECKPOINTS
+from detr_mini.weights import CHECKPOINTS
 from detr_mini.training.recipe import RECIPES
 from detr_mini.training.train import train
 

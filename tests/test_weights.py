@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-import detr_mini.pretrained
+import detr_mini.weights
 from detr_mini import CONFIGS, DETR, DETRConfig, build, load, save
 
 TINY: dict[str, Any] = {"hidden_dim": 16, "dim_feedforward": 24, "num_queries": 5, "num_classes": 3, "nheads": 4}
@@ -120,7 +120,7 @@ def test_the_new_file_is_complete_before_it_takes_the_place(
 
 
 def test_shipped_models_by_name(model: DETR, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(detr_mini.pretrained, "CHECKPOINTS", tmp_path)
+    monkeypatch.setattr(detr_mini.weights, "CHECKPOINTS", tmp_path)
     with pytest.raises(FileNotFoundError, match=r"no file nano and no shipped model.*\(shipped: none\)"):
         load("nano")
     save(model, tmp_path / "nano.safetensors", dtype=None)
@@ -130,7 +130,7 @@ def test_shipped_models_by_name(model: DETR, tmp_path: Path, monkeypatch: pytest
 
 
 def test_every_shipped_model_loads() -> None:
-    for file in detr_mini.pretrained.CHECKPOINTS.glob("*.safetensors"):
+    for file in detr_mini.weights.CHECKPOINTS.glob("*.safetensors"):
         assert load(file.stem).config == dataclasses.replace(CONFIGS[file.stem])
 
 
@@ -186,11 +186,11 @@ def test_a_checkpoint_of_training(model: DETR, tmp_path: Path) -> None:
 def test_the_config_is_read_off_the_weights(changes: dict[str, Any], tmp_path: Path) -> None:
     with torch.device("meta"):
         model = published_like(**changes)
-    assert detr_mini.pretrained._infer_config(model.state_dict()) == model.config
+    assert detr_mini.weights._infer_config(model.state_dict()) == model.config
 
 
 def test_the_small_body_is_read_off_too(model: DETR) -> None:
-    inferred = detr_mini.pretrained._infer_config(model.state_dict())
+    inferred = detr_mini.weights._infer_config(model.state_dict())
     assert inferred == model.config
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from detr_mini.modeling.attention import MultiheadAttention
 from detr_mini.data import CocoDetection
 from detr_mini.modeling.detr import DETR
-from detr_mini.evaluate import layer_outputs
+from detr_mini.evaluation import layer_outputs
 from detr_mini.modeling.nested_tensor import NestedTensor
 
 

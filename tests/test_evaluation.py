@@ -9,7 +9,7 @@ from PIL import Image
 from detr_mini.modeling.config import get_config
 from detr_mini.data import CocoDetection, eval_transforms
 from detr_mini.modeling.detr import DETR
-from detr_mini.evaluate import (
+from detr_mini.evaluation import (
     COCO_NAMES,
     coco_metrics,
     detect,
