@@ -34,8 +34,8 @@ def nano_step(
 ) -> Row:
     """The share of a run's time that is not the model, the loss or their backward pass, on the CPU.
 
-    The run is a real one of :func:`detr_mini.training.train.train`: its first epoch, from the start of the sixth step to that
-    of the last, so that what is read, moved, clipped, stepped, scheduled and logged between them is in it.
+    The run is a real one of :func:`detr_mini.training.train.train`: its first epoch, from the start of the sixth step
+    to that of the last, so that what is read, moved, clipped, stepped, scheduled and logged between them is in it.
     """
     measured = []
     recipe = replace(RECIPES["nano"], epochs=1)

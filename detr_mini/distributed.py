@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 
 @contextlib.contextmanager
@@ -73,53 +73,6 @@ def broadcast(value: Any) -> Any:
     if world_size() > 1:
         dist.broadcast_object_list(values, src=0, group=_host_group())
     return values[0]
-
-
-class SyncBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm whose statistics in training are those of the whole batch, over all processes.
-
-    ``torch.nn.SyncBatchNorm`` does the same, but on GPUs only. In one process, and in evaluation, this is
-    ``torch.nn.BatchNorm2d``.
-    """
-
-    running_mean: Tensor
-    running_var: Tensor
-    num_batches_tracked: Tensor
-    momentum: float
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, h, w)`` to the same shape."""
-        if not self.training or world_size() == 1:
-            return super().forward(x)
-        axes = (0, 2, 3)
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        count = wide.new_full((1,), x.numel() / x.shape[1])  # values of a channel
-        count, total = _Sum.apply(torch.cat([count, wide.sum(axes)])).split([1, x.shape[1]])
-        wide = wide - (total / count)[:, None, None]
-        variance = _Sum.apply(wide.square().sum(axes)) / count
-        self._remember(total / count, variance * count / (count - 1))
-        scale = self.weight * (variance + self.eps).rsqrt()
-        return (wide * scale[:, None, None] + self.bias[:, None, None]).to(x.dtype)
-
-    @torch.no_grad()
-    def _remember(self, mean: Tensor, variance: Tensor) -> None:
-        self.num_batches_tracked.add_(1)
-        self.running_mean.lerp_(mean, self.momentum)
-        self.running_var.lerp_(variance, self.momentum)
-
-
-class _Sum(torch.autograd.Function):
-    """The sum of a tensor over the processes. Each of them reads the sum, so gradients are summed up likewise."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        x = x.clone()
-        dist.all_reduce(x)
-        return x
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return _Sum.forward(ctx, gradients[0])
 
 
 def _reduce(values: tuple[float, ...], op: Any) -> Tensor:

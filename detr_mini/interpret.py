@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from detr_mini.modeling.attention import MultiheadAttention
 from detr_mini.data import CocoDetection
-from detr_mini.modeling.detr import DETR
 from detr_mini.evaluation import layer_outputs
+from detr_mini.modeling.attention import MultiheadAttention
+from detr_mini.modeling.detr import DETR
 from detr_mini.modeling.nested_tensor import NestedTensor
 
 

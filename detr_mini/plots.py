@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from detr_mini.teaching.notebook import CARD, COLOURS, INK, QUIET
+from detr_mini.colours import CARD, COLOURS, INK, QUIET
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

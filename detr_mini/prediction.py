@@ -16,8 +16,8 @@ from torchvision.transforms.v2 import functional as F
 
 from detr_mini.data import eval_transforms, read_image
 from detr_mini.data.image import image_to_tensor
-from detr_mini.modeling.detr import DETR, postprocess
 from detr_mini.files import write_atomically
+from detr_mini.modeling.detr import DETR, postprocess
 
 Picture = str | os.PathLike[str] | Image.Image
 

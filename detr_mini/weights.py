@@ -15,10 +15,10 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from detr_mini.modeling.config import CONFIGS, DETRConfig, get_config
-from detr_mini.modeling.detr import DETR
 from detr_mini.files import require_named_checksum, write_atomically
 from detr_mini.hugging_face import from_hugging_face, to_hugging_face
+from detr_mini.modeling.config import CONFIGS, DETRConfig, get_config
+from detr_mini.modeling.detr import DETR
 
 __all__ = ["from_hugging_face", "load", "save", "to_hugging_face"]
 

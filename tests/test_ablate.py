@@ -8,8 +8,8 @@ import ablate
 import pytest
 import torch
 
-from detr_mini.modeling.config import get_config
 from detr_mini.data import CocoDetection, collate, train_transforms
+from detr_mini.modeling.config import get_config
 from detr_mini.modeling.nested_tensor import NestedTensor
 from detr_mini.training.trainer import Trainer
 

@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from detr_mini import NestedTensor
-from detr_mini.modeling.backbone import FrozenBatchNorm2d, ResNetBackbone, SmallBackbone, fold_batch_norms
+from detr_mini.modeling.backbone import ResNetBackbone, SmallBackbone
+from detr_mini.modeling.export import fold_batch_norms
+from detr_mini.modeling.norm import FrozenBatchNorm2d
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from detr_mini.data import CocoDetection, SeededImages, BucketSampler, train_transforms
+from detr_mini.data import BucketSampler, CocoDetection, SeededImages, train_transforms
 from detr_mini.modeling.nested_tensor import NestedTensor
 
 

@@ -6,9 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from detr_mini.modeling.config import get_config
 from detr_mini.data import CocoDetection, eval_transforms
-from detr_mini.modeling.detr import DETR
 from detr_mini.evaluation import (
     COCO_NAMES,
     coco_metrics,
@@ -18,6 +16,8 @@ from detr_mini.evaluation import (
     layer_outputs,
     non_maximum_suppression,
 )
+from detr_mini.modeling.config import get_config
+from detr_mini.modeling.detr import DETR
 
 BOXES = ([10, 10, 20, 20], [60, 10, 40, 60], [10, 50, 8, 8])  # xywh, areas 400, 2400 and 64
 

@@ -10,7 +10,10 @@ import torch
 from detr_mini.teaching import exercises
 from detr_mini.teaching.exercises import Exercise, Solution, difference, exercise, tour
 
-MODULES = [importlib.import_module(f"detr_mini.teaching.exercises.{m.name}") for m in pkgutil.iter_modules(exercises.__path__)]
+MODULES = [
+    importlib.import_module(f"{exercises.__name__}.{module.name}")
+    for module in pkgutil.iter_modules(exercises.__path__)
+]
 ALL = [
     pytest.param(found, id=f"{module.__name__.rpartition('.')[2]}-{name}")
     for module in MODULES

@@ -14,8 +14,8 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from PIL import Image
 
-from detr_mini.teaching.interactive import cell_picker, slider, slot_picker
 from detr_mini.plots import SLOT_KINDS, slot_kinds
+from detr_mini.teaching.interactive import cell_picker, slider, slot_picker
 
 ALT = "A line that rises from left to right; the slider changes its slope."
 

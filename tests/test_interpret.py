@@ -5,10 +5,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detr_mini.modeling.config import get_config
 from detr_mini.data import CocoDetection, eval_transforms
-from detr_mini.modeling.detr import DETR
 from detr_mini.interpret import attention_maps, explained_variance, slot_boxes
+from detr_mini.modeling.config import get_config
+from detr_mini.modeling.detr import DETR
 from detr_mini.modeling.nested_tensor import NestedTensor
 from detr_mini.weights import load
 

@@ -17,9 +17,10 @@ import torch
 from matplotlib.figure import Figure
 from PIL import Image
 
-from detr_mini.teaching import notebook
+from detr_mini.colours import CARD, COLOURS, INK
 from detr_mini.data import CocoDetection, eval_transforms, make_data
-from detr_mini.teaching.notebook import CARD, COLOURS, INK, setup, show
+from detr_mini.teaching import notebook
+from detr_mini.teaching.notebook import setup, show
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from PIL import Image
 
-from detr_mini.teaching.notebook import COLOURS, QUIET
+from detr_mini.colours import COLOURS, QUIET
 from detr_mini.plots import detection_texts, draw_boxes, save_detections, slot_kinds, slot_panels
 
 FOUND = {

@@ -6,8 +6,8 @@ import pytest
 import torch
 from PIL import Image
 
-from detr_mini.modeling.config import get_config
 from detr_mini.data import draw_scene, eval_transforms
+from detr_mini.modeling.config import get_config
 from detr_mini.modeling.detr import DETR
 from detr_mini.prediction import predict, to_image, write_predictions
 

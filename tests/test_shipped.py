@@ -7,12 +7,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from detr_mini.modeling.config import CONFIGS
 from detr_mini.data import CATEGORIES, CocoDetection, collate, eval_transforms, make_data
-from detr_mini.modeling.detr import DETR, build
 from detr_mini.evaluation import evaluate
 from detr_mini.interpret import explained_variance, slot_boxes
+from detr_mini.modeling.config import CONFIGS
+from detr_mini.modeling.detr import DETR, build
 from detr_mini.weights import CHECKPOINTS, load
+
+BOOK_DATA = Path(__file__).resolve().parent.parent / "book" / "data"
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def test_it_knows_the_classes_of_tiny_town(name):
 
 def test_it_is_small(name):
     assert (CHECKPOINTS / f"{name}.safetensors").stat().st_size < 3_000_000
-    watched = [path.stat().st_size for path in CHECKPOINTS.rglob("*") if "mini" in path.name]
+    watched = [path.stat().st_size for path in BOOK_DATA.rglob("*") if "mini" in path.name]
     assert sum(watched) < 15_000_000
 
 
@@ -54,7 +56,7 @@ def test_it_gives_the_stored_numbers(name, val_set):
 
 def test_its_log_ends_with_these_numbers(name):
     stored = json.loads((CHECKPOINTS / f"{name}.json").read_text())
-    last = json.loads((CHECKPOINTS / f"{name}.jsonl").read_text().splitlines()[-1])
+    last = json.loads((BOOK_DATA / f"{name}.jsonl").read_text().splitlines()[-1])
     for metric, value in stored.items():
         assert last[metric] == pytest.approx(value, abs=0.005), f"{metric}: half precision changes more than rounding"
     assert last["seconds"] < {"nano": 15 * 60, "mini": 2 * 60 * 60}[name]
@@ -62,13 +64,13 @@ def test_its_log_ends_with_these_numbers(name):
 
 def test_models_on_the_way_get_better(val_set):
     """What was watched ends with the shipped model, and each model on the way is what was watched at its step."""
-    watched = load_file(CHECKPOINTS / "watched" / "mini.safetensors")
+    watched = load_file(BOOK_DATA / "watched" / "mini.safetensors")
     steps = watched["steps"].tolist()
     samples, _ = collate([val_set[i] for i in range(16)])
-    models = {500: "watched/mini-00500", 3000: "watched/mini-03000", 9000: "watched/mini-09000", 27_000: "mini"}
+    models = {step: BOOK_DATA / f"watched/mini-{step:05}.safetensors" for step in (500, 3000, 9000)} | {27_000: "mini"}
     for step, file in models.items():
         with torch.no_grad():
-            boxes = load(CHECKPOINTS / f"{file}.safetensors")(samples)["pred_boxes"]
+            boxes = load(file)(samples)["pred_boxes"]
         torch.testing.assert_close(boxes.half(), watched["boxes"][steps.index(step), :16], rtol=0, atol=0.01)
     ap = [watched["ap"][steps.index(step), -1, 0].item() for step in models]
     assert ap == sorted(ap)
@@ -85,7 +87,7 @@ def test_its_queries_have_become_slots(nano, val_set):
 
 
 def test_what_was_watched_begins_untrained_and_ends_with_the_shipped_model(nano, val_set):
-    watched = load_file(CHECKPOINTS / "watched" / "nano.safetensors")
+    watched = load_file(BOOK_DATA / "watched" / "nano.safetensors")
     assert watched["steps"][[0, -1]].tolist() == [0, 10_500]
     samples, _ = collate([val_set[i] for i in watched["scenes"].tolist()])
     torch.manual_seed(0)

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from detr_mini.modeling.config import get_config
 from detr_mini.data import SeededImages
+from detr_mini.modeling.config import get_config
 from detr_mini.modeling.detr import DETR
 from detr_mini.modeling.nested_tensor import NestedTensor
 from detr_mini.training.recipe import RECIPES, Recipe
-from detr_mini.training.trainer import Trainer
 from detr_mini.training.train import train
+from detr_mini.training.trainer import Trainer
 
 CONFIG = get_config("nano", hidden_dim=16, nheads=2, enc_layers=1, dec_layers=2, num_queries=15)
 RECIPE = replace(RECIPES["nano"], lr=1e-3, lr_backbone=1e-3, epochs=2, batch_size=8, warmup_steps=2, eval_every=2)

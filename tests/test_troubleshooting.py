@@ -13,12 +13,12 @@ import torch
 from scipy.optimize import linear_sum_assignment
 
 import detr_mini
-from detr_mini.modeling.config import get_config
 from detr_mini.data.check import require_sound
-from detr_mini.training.recipe import RECIPES
-from detr_mini.training.trainer import Trainer
+from detr_mini.modeling.config import get_config
 from detr_mini.training.checkpoint import CheckpointFolder
+from detr_mini.training.recipe import RECIPES
 from detr_mini.training.train import train
+from detr_mini.training.trainer import Trainer
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = (ROOT / "book" / "troubleshooting.md").read_text("utf-8")

@@ -9,10 +9,9 @@ from safetensors.torch import load_file, save_file
 
 import detr_mini
 from detr_mini.data import CocoDetection, collate, eval_transforms, make_data
-from detr_mini.modeling.detr import DETR, build
 from detr_mini.evaluation import evaluate, layer_outputs
 from detr_mini.matcher import HungarianMatcher
-from detr_mini.weights import CHECKPOINTS
+from detr_mini.modeling.detr import DETR, build
 
 
 @pytest.fixture
@@ -76,15 +75,16 @@ def test_what_was_seen_is_stacked_and_kept(town, tmp_path, model, monkeypatch):
 
 @pytest.mark.parametrize("name", sorted(tool.STEPS))
 def test_what_is_stored_has_its_steps(name):
-    stored = load_file(CHECKPOINTS / "watched" / f"{name}.safetensors")
+    stored = load_file(tool.BOOK_DATA / "watched" / f"{name}.safetensors")
     assert stored["steps"].tolist() == tool.STEPS[name]
 
 
-def test_shipping_puts_all_that_the_book_reads_into_the_package(town, tmp_path, model, monkeypatch):
+def test_shipping_fills_the_package_and_the_book(town, tmp_path, model, monkeypatch):
     monkeypatch.setitem(tool.STEPS, "mini", [0, 500])
     monkeypatch.setitem(tool.SHIPPED_STEPS, "mini", [500])
-    run, package = tmp_path / "run", tmp_path / "package"
-    (package / "watched").mkdir(parents=True)
+    run, package, book = tmp_path / "run", tmp_path / "package", tmp_path / "book"
+    package.mkdir()
+    (book / "watched").mkdir(parents=True)
     watcher = tool.Watcher([0, 500], run / "snapshots")
     watcher(0, model)
     watcher(500, model)
@@ -92,16 +92,16 @@ def test_shipping_puts_all_that_the_book_reads_into_the_package(town, tmp_path, 
     (run / "log.jsonl").write_text("{}\n")
     val = CocoDetection(town, "val", eval_transforms(None))
     save_file(tool.put_together("mini", run / "snapshots", val), run / "watched.safetensors")
-    monkeypatch.setattr(tool.ship, "__defaults__", (package,))
+    monkeypatch.setattr(tool.ship, "__defaults__", (package, book))
     monkeypatch.setattr(tool, "train", lambda *given, **options: None)  # it is finished
     arguments = ["mini", "--data", str(town), "--out", str(run), "--resume", "--ship"]
     monkeypatch.setattr("sys.argv", ["watch_training.py", *arguments])
     tool.main()
-    names = {str(path.relative_to(package)) for path in package.rglob("*.*")}
-    weights = {"mini.safetensors", "watched/mini-00500.safetensors"}
-    assert names == weights | {"mini.jsonl", "mini.json", "watched/mini.safetensors"}
-    for name in weights:
-        shipped = detr_mini.load(package / name)
+    assert {path.name for path in package.iterdir()} == {"mini.safetensors", "mini.json"}
+    names = {str(path.relative_to(book)) for path in book.rglob("*.*")}
+    assert names == {"mini.jsonl", "watched/mini.safetensors", "watched/mini-00500.safetensors"}
+    for file in (package / "mini.safetensors", book / "watched" / "mini-00500.safetensors"):
+        shipped = detr_mini.load(file)
         torch.testing.assert_close(shipped.query_embed.weight, model.query_embed.weight, rtol=1e-3, atol=1e-3)
     assert json.loads((package / "mini.json").read_text()) == evaluate(
         detr_mini.load(package / "mini.safetensors"), val

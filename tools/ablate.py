@@ -4,7 +4,7 @@
     python tools/ablate.py --data data/tiny_town --only encoder-0 --anew   # one row once more
     python tools/ablate.py --list
 
-Each finished run is stored at once, as ``detr_mini/checkpoints/ablations/VARIANT-SEED.json``; a run that was stopped
+Each finished run is stored at once, as ``book/data/ablations/VARIANT-SEED.json``; a run that was stopped
 goes on where it was. A run computes on one thread, so that its numbers are the same on any number of cores; ``--jobs``
 runs go on side by side. The whole grid takes about two and a half hours on two cores.
 """
@@ -22,16 +22,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from detr_mini.modeling.config import get_config
 from detr_mini.data import CocoDetection, eval_transforms
-from detr_mini.modeling.detr import DETR
 from detr_mini.evaluation import layer_metrics, layer_outputs
 from detr_mini.files import write_atomically
-from detr_mini.weights import CHECKPOINTS
+from detr_mini.modeling.config import get_config
+from detr_mini.modeling.detr import DETR
 from detr_mini.training.recipe import RECIPES
 from detr_mini.training.train import train
 
-STORED = CHECKPOINTS / "ablations"
+STORED = Path(__file__).resolve().parent.parent / "book" / "data" / "ablations"
 # 24,000 pictures at a constant rate: at so small a budget a rate that falls costs more than it brings.
 BASE = replace(RECIPES["nano"], epochs=2, lr_drop=2)
 

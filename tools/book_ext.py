@@ -65,7 +65,7 @@ def prepare_notebook(app: Sphinx, docname: str, source: list[str]) -> None:
     notebook = json.loads(source[0])
     for number, cell in enumerate(notebook["cells"]):
         cell["metadata"]["cell_id"] = cell["id"]  # for link_cells: the builder forgets the id itself
-        # Text alternatives, which detr_mini.teaching.notebook.show stored beside a figure; the builder reads one a cell.
+        # Text alternatives, which teaching.notebook.show stored beside a figure; the builder reads one a cell.
         alts = {m["alt"] for m in picture_metadata(cell) if "alt" in m}
         if len(alts) > 1:
             log.warning("cell %d shows %d figures: give each its own cell", number, len(alts), location=docname)

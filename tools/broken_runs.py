@@ -6,7 +6,7 @@
 
 Each run is the first epoch of nano's own training, 1500 steps of 8 pictures, on one thread: some five minutes. Its log,
 with the losses every 50 steps and the AP on the validation scenes every 500, is stored as
-``detr_mini/checkpoints/broken/NAME.jsonl`` when it ends. ``healthy`` is the beginning of nano's log.
+``book/data/broken/NAME.jsonl`` when it ends. ``healthy`` is the beginning of nano's log.
 """
 
 import argparse
@@ -21,15 +21,14 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
 from detr_mini.boxes import box_cxcywh_to_xyxy, box_xyxy_to_cxcywh
-from detr_mini.modeling.config import get_config
-from detr_mini.data import CocoDetection, SeededImages, BucketSampler, collate, eval_transforms, train_transforms
+from detr_mini.data import BucketSampler, CocoDetection, SeededImages, collate, eval_transforms, train_transforms
 from detr_mini.evaluation import evaluate
 from detr_mini.files import write_atomically
-from detr_mini.weights import CHECKPOINTS
+from detr_mini.modeling.config import get_config
 from detr_mini.training.recipe import RECIPES
 from detr_mini.training.trainer import Trainer
 
-STORED = CHECKPOINTS / "broken"
+STORED = Path(__file__).resolve().parent.parent / "book" / "data" / "broken"
 CONFIG = get_config("nano")
 PARTS = 21  # of 500 steps in the whole of nano's training: what the run takes for its epochs
 Targets = list[dict[str, Tensor]]

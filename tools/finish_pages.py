@@ -109,7 +109,7 @@ def _stored(found: re.Match[str], images: Path) -> str:
 
 
 def _later(data: str, up: str, images: Path) -> str:
-    """A figure's data in a script of its own, which works from the file system, too; detr_mini.teaching.interactive loads it."""
+    """A figure's data in a script of its own, which works from the file system, too; teaching.interactive loads it."""
     name = f"{hashlib.sha256(data.encode()).hexdigest()[:16]}.js"
     address = f"{up}_images/{name}"
     images.mkdir(parents=True, exist_ok=True)

@@ -5,7 +5,7 @@
 
 The weights at chosen steps go to ``RUN/snapshots``; what those models see on the validation scenes is put together in
 ``RUN/watched.safetensors``. A run that was stopped goes on with ``--resume``. The last weights are those that
-``python -m detr_mini train`` gives. ``--ship`` puts all that the book reads into the package.
+``python -m detr_mini train`` gives. ``--ship`` puts the weights into the package, and what the book reads beside it.
 """
 
 import argparse
@@ -20,21 +20,22 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 import detr_mini
-from detr_mini.modeling.config import get_config
 from detr_mini.data import CocoDetection, collate, eval_transforms
-from detr_mini.modeling.detr import DETR
 from detr_mini.evaluation import evaluate, layer_metrics, layer_outputs
 from detr_mini.files import write_atomically
 from detr_mini.matcher import HungarianMatcher
+from detr_mini.modeling.config import get_config
+from detr_mini.modeling.detr import DETR
 from detr_mini.teaching.notebook import SCENE
-from detr_mini.weights import CHECKPOINTS
 from detr_mini.training.recipe import RECIPES
 from detr_mini.training.train import train
+from detr_mini.weights import CHECKPOINTS
 
 STEPS = {
     "nano": [0, 20, 50, 100, 200, 300, 400, *range(500, 10_501, 500)],
     "mini": [0, 50, 100, 200, 500, 1000, 1500, 2000, 3000, *range(4500, 27_001, 1500)],
 }
+BOOK_DATA = Path(__file__).resolve().parent.parent / "book" / "data"
 SHIPPED_STEPS = {"nano": [], "mini": [500, 3000, 9000]}  # the models on the way that come with the package
 SCENES = range(SCENE - 16, SCENE + 16)  # of the validation set, of which nano's predictions are kept
 
@@ -106,16 +107,16 @@ def put_together(name: str, folder: Path, val: CocoDetection) -> dict[str, Tenso
     return {"steps": torch.tensor(STEPS[name]), **scenes, **stacked}
 
 
-def ship(name: str, run: Path, val: CocoDetection, package: Path = CHECKPOINTS) -> None:
-    """Put a finished run into the package: weights, log, COCO's numbers, and what was watched."""
+def ship(name: str, run: Path, val: CocoDetection, package: Path = CHECKPOINTS, book: Path = BOOK_DATA) -> None:
+    """Put a finished run's weights and COCO's numbers into the package, its log and what was watched into the book."""
     shutil.copyfile(run / "model.safetensors", package / f"{name}.safetensors")
-    shutil.copyfile(run / "log.jsonl", package / f"{name}.jsonl")
+    shutil.copyfile(run / "log.jsonl", book / f"{name}.jsonl")
     metrics = evaluate(detr_mini.load(package / f"{name}.safetensors"), val)
     (package / f"{name}.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    shutil.copyfile(run / "watched.safetensors", package / "watched" / f"{name}.safetensors")
+    shutil.copyfile(run / "watched.safetensors", book / "watched" / f"{name}.safetensors")
     for step in SHIPPED_STEPS[name]:
         model = detr_mini.load(snapshot(run / "snapshots", step))
-        detr_mini.save(model, package / "watched" / f"{name}-{step:05}.safetensors")
+        detr_mini.save(model, book / "watched" / f"{name}-{step:05}.safetensors")
 
 
 def main() -> None:
@@ -124,7 +125,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="a folder that make-data wrote")
     parser.add_argument("--out", type=Path, required=True, metavar="RUN", help="a folder for the run")
     parser.add_argument("--resume", action="store_true", help="go on with the run in RUN; start it if there is none")
-    parser.add_argument("--ship", action="store_true", help="put the results into detr_mini/checkpoints")
+    parser.add_argument("--ship", action="store_true", help="put the results into detr_mini/checkpoints and book/data")
     parser.add_argument("--device", default="cpu", help="default %(default)s")
     parser.add_argument("--workers", type=int, default=0, help="processes that read pictures (default %(default)s)")
     options = parser.parse_args()

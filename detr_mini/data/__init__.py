@@ -3,7 +3,7 @@
 Chapter: *Data preparation*, ``book/04_data``.
 """
 
-from detr_mini.data.batches import SeededImages, BucketSampler
+from detr_mini.data.batches import BucketSampler, SeededImages
 from detr_mini.data.check import DataError, Fault, check_data, require_sound
 from detr_mini.data.coco import CocoDetection, Target, collate, find_split
 from detr_mini.data.image import ImageError, read_image
@@ -21,16 +21,16 @@ __all__ = [
     "CATEGORIES",
     "NUM_CLASSES",
     "PAPER_SIZES",
+    "BucketSampler",
     "CocoDetection",
     "DataError",
     "Fault",
-    "NormalizeBoxes",
     "ImageError",
+    "NormalizeBoxes",
     "RandomSizeCrop",
     "Scene",
     "SceneObject",
     "SeededImages",
-    "BucketSampler",
     "Target",
     "check_data",
     "collate",

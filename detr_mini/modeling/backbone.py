@@ -3,30 +3,14 @@
 Chapter: *Backbone*, ``book/06_backbone``.
 """
 
-import itertools
-
 import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
-from torch.nn.utils import fuse_conv_bn_weights
 from torchvision.models._utils import IntermediateLayerGetter
 
-from detr_mini.distributed import SyncBatchNorm2d
 from detr_mini.modeling.nested_tensor import NestedTensor
-
-RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
-
-
-class FrozenBatchNorm2d(torchvision.ops.FrozenBatchNorm2d):
-    """Batch norm with statistics and weights that never change (DETR, section A.4), as one operation.
-
-    torchvision's computes a scale and a shift and applies them in two passes over the features; the buffers are its.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, h, w)`` to the same shape."""
-        return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+from detr_mini.modeling.norm import FrozenBatchNorm2d, SyncBatchNorm2d
 
 
 class ResNetBackbone(nn.Module):
@@ -40,7 +24,7 @@ class ResNetBackbone(nn.Module):
     picture alone.
 
     Args:
-        name: one of ``RESNETS``.
+        name: one of ``RESNETS`` in :mod:`detr_mini.modeling.config`.
         dilation: replace the stride of the last stage by dilation (DC5); resnet50 and resnet101 only.
     """
 
@@ -130,22 +114,3 @@ def zero_padding(x: Tensor, mask: Tensor, padded: bool) -> Tensor:
     """Set the padded cells of ``x`` ``(B, C, h, w)`` to zero where ``mask`` ``(B, h, w)`` says so, in place."""
     # Not masked_fill, whose forward or (in place) backward turns channels_last into the usual layout.
     return x.mul_(~mask[:, None]) if padded else x
-
-
-def fold_batch_norms(module: nn.Module) -> None:
-    """Fold each batch norm of a module in evaluation mode into the convolution before it, in place.
-
-    With its statistics fixed, a batch norm multiplies and shifts every channel; the convolution's weights can do that.
-    "Before" is the order in which a module names its children, which for those here is the order of use.
-    """
-    for (_, conv), (name, norm) in itertools.pairwise(module.named_children()):
-        if not (isinstance(conv, nn.Conv2d) and isinstance(norm, FrozenBatchNorm2d | nn.BatchNorm2d)):
-            continue
-        mean, variance = norm.running_mean, norm.running_var
-        if mean is not None and variance is not None:  # a norm that keeps no statistics cannot be folded
-            conv.weight, conv.bias = fuse_conv_bn_weights(
-                conv.weight, conv.bias, mean, variance, norm.eps, norm.weight, norm.bias
-            )
-            setattr(module, name, nn.Identity())
-    for child in module.children():
-        fold_batch_norms(child)

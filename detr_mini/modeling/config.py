@@ -6,7 +6,7 @@ Chapter: *DETR in one page*, ``book/13_one_page``.
 import math
 from dataclasses import dataclass, fields, replace
 
-from detr_mini.modeling.backbone import RESNETS
+RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
 
 
 @dataclass(frozen=True)

@@ -3,26 +3,24 @@
 Chapter: *Object queries and heads*, ``book/10_detr``.
 """
 
-import copy
 import itertools
 from collections.abc import Sequence
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from detr_mini.modeling.backbone import ResNetBackbone, SmallBackbone, fold_batch_norms
 from detr_mini.boxes import box_cxcywh_to_xyxy
+from detr_mini.modeling.backbone import ResNetBackbone, SmallBackbone
 from detr_mini.modeling.config import DETRConfig, get_config
+from detr_mini.modeling.export import Deployable
 from detr_mini.modeling.nested_tensor import NestedTensor
 from detr_mini.modeling.position_encoding import PositionEmbeddingLearned, PositionEmbeddingSine
 from detr_mini.modeling.transformer import Transformer
 
 
-class DETR(nn.Module):
+class DETR(Deployable):
     """The detection transformer (Carion et al. 2020). Parameters have the published names and shapes."""
-
-    optimized = False  # True for what optimize_for_inference returns, which cannot be trained or saved
 
     def __init__(self, config: DETRConfig) -> None:
         super().__init__()
@@ -69,52 +67,6 @@ class DETR(nn.Module):
         boxes = self.bbox_embed(hs).sigmoid()  # (layers, B, N, 4)
         layers: list[dict[str, Any]] = [{"pred_logits": c, "pred_boxes": b} for c, b in zip(logits, boxes, strict=True)]
         return {**layers[-1], "aux_outputs": layers[:-1]} if self.config.aux_loss else layers[-1]
-
-    def optimize_for_inference(self) -> "DETR":
-        """A copy that predicts the same, faster: in evaluation mode, every batch norm folded into its convolution.
-
-        The copy can be neither trained nor saved; this model stays as it is.
-        """
-        model = copy.deepcopy(self).eval().requires_grad_(False)
-        fold_batch_norms(model)
-        model.optimized = True
-        return model.to(memory_format=torch.channels_last)
-
-    def train(self, mode: bool = True) -> Self:
-        """Training or evaluation mode.
-
-        Raises:
-            RuntimeError: training mode for a model that was optimized for inference.
-        """
-        if mode and self.optimized:
-            raise RuntimeError("a model optimized for inference has no batch norms to train; train the original model")
-        return super().train(mode)
-
-    def export(self) -> torch.export.ExportedProgram:
-        """The model, optimized for inference, as a graph that runs without this package.
-
-        ``torch.export.save`` writes it. Its ``module()`` takes normalised images ``(B, 3, H, W)`` and their mask
-        ``(B, H, W)``, True at padding, on this model's device, and returns what the model does: for any number of
-        images and any size of more than 32 pixels a side.
-        """
-        weights = self.query_embed.weight
-        # The sizes that it is traced with stay free if no feature map of theirs is a single cell high, wide or many.
-        images, mask = weights.new_zeros(2, 3, 65, 97), weights.new_zeros(2, 65, 97, dtype=torch.bool)
-        free = torch.export.Dim.DYNAMIC
-        sizes = {0: free, 2: free, 3: free}, {0: free, 1: free, 2: free}
-        model = _OfTensors(self.optimize_for_inference()).to(memory_format=torch.contiguous_format)
-        return torch.export.export(model, (images, mask), dynamic_shapes=sizes)
-
-
-class _OfTensors(nn.Module):
-    """A model that is called with tensors: a stored graph knows no classes of ours."""
-
-    def __init__(self, model: DETR) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, images: Tensor, mask: Tensor) -> dict[str, Any]:
-        return self.model(NestedTensor(images, mask))
 
 
 class MLP(nn.Module):

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from detr_mini.teaching.notebook import CARD, COLOURS, CSS_DPI, QUIET
+from detr_mini.colours import CARD, COLOURS, QUIET
 from detr_mini.plots import SLOT_KINDS, SLOT_LEGEND, slot_kind
+from detr_mini.teaching.notebook import CSS_DPI
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

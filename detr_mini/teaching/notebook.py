@@ -12,26 +12,14 @@ import base64
 import io
 import os
 import random
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from detr_mini.colours import CARD, COLOURS, INK, QUIET
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
-
-# Okabe and Ito's palette, which stays apart under the common kinds of colour blindness
-# (Wong, "Points of view: Color blindness", Nature Methods 8, 2011). Its yellow is left out: on a
-# light card it is too pale for a line.
-COLOURS = {
-    "blue": "#0072B2",
-    "vermilion": "#D55E00",
-    "green": "#009E73",
-    "purple": "#CC79A7",
-    "orange": "#E69F00",
-    "sky": "#56B4E9",
-}
-INK = "#22262B"
-QUIET = "#9AA1A9"
-CARD = "#FBFAF7"  # behind every figure, on light pages and on dark ones
 
 SCENE = 88  # the validation scene on every page: a road by a lake, small boats, a bus that the border cuts
 
@@ -92,6 +80,22 @@ def sample(index: int = SCENE, split: str = "val") -> tuple[Tensor, dict[str, Te
         "size": torch.tensor(canvas),
     }
     return eval_transforms(None)(tv_tensors.Image(image_to_tensor(scene.image)), target)
+
+
+def book_data(name: str) -> Path:
+    """A file or folder of what the book alone reads, such as ``nano.jsonl``: it lies in ``book/data`` of a checkout.
+
+    Raises:
+        FileNotFoundError: it is not there, as where the package was installed from a wheel and the notebook taken away.
+    """
+    checkout = Path(__file__).resolve().parents[2] / "book" / "data"
+    for folder in (checkout, Path("data")):
+        if (path := folder / name).exists():
+            return path
+    raise FileNotFoundError(
+        f"there is no book/data/{name} here. This chapter reads what was stored on the way of a training, which the "
+        f"package does not bring: run it in a checkout of the repository, or put a copy of its book/data here, as data"
+    )
 
 
 def _set_figure_style() -> None:

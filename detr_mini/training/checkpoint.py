@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from detr_mini.modeling.detr import DETR
 from detr_mini.files import checksum, write_atomically
+from detr_mini.modeling.detr import DETR
 from detr_mini.weights import read_pickle, save
 
 KEPT = 2  # checkpoints: if the newest one is damaged on the disk, there is another

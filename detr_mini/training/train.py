@@ -12,10 +12,10 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from detr_mini import distributed
-from detr_mini.modeling.config import DETRConfig
-from detr_mini.data import CocoDetection, SeededImages, BucketSampler, collate, eval_transforms, train_transforms
-from detr_mini.modeling.detr import DETR
+from detr_mini.data import BucketSampler, CocoDetection, SeededImages, collate, eval_transforms, train_transforms
 from detr_mini.evaluation import evaluate
+from detr_mini.modeling.config import DETRConfig
+from detr_mini.modeling.detr import DETR
 from detr_mini.training.interrupt import StopRequest, leave_to_the_trainer
 from detr_mini.training.recipe import Recipe
 from detr_mini.training.trainer import Trainer

@@ -18,13 +18,13 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from detr_mini import distributed
-from detr_mini.modeling.config import DETRConfig
-from detr_mini.modeling.detr import DETR
 from detr_mini.loss import SetCriterion
 from detr_mini.matcher import HungarianMatcher
+from detr_mini.modeling.config import DETRConfig
+from detr_mini.modeling.detr import DETR
 from detr_mini.modeling.nested_tensor import NestedTensor
-from detr_mini.training.recipe import Recipe
 from detr_mini.training.checkpoint import CheckpointFolder
+from detr_mini.training.recipe import Recipe
 
 LOG_EVERY = 50  # steps
 

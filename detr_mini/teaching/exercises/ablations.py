@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from detr_mini.teaching.exercises import exercise
 from detr_mini.modeling.transformer import DecoderLayer, TransformerDecoder
+from detr_mini.teaching.exercises import exercise
 
 Runs = list[list[float]]
 

@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from detr_mini.teaching.exercises import exercise
 from detr_mini.modeling.transformer import EncoderLayer
+from detr_mini.teaching.exercises import exercise
 
 State = dict[str, Tensor]
 

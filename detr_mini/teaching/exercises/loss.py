@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from detr_mini.boxes import box_cxcywh_to_xyxy, generalized_box_iou
-from detr_mini.teaching.exercises import exercise
 from detr_mini.matcher import HungarianMatcher
+from detr_mini.teaching.exercises import exercise
 
 
 @exercise(
