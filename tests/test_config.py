@@ -1,12 +1,15 @@
 """Configurations: the published ones, and what is refused."""
 
 import dataclasses
+import math
+import re
 from typing import Any
 
 import pytest
 
 from detr_mini import CONFIGS, DETRConfig
-from detr_mini.modeling.config import get_config
+from detr_mini.errors import ConfigError
+from detr_mini.modeling.config import get_config, require_field_types
 
 
 def test_the_defaults_are_detr_r50() -> None:
@@ -30,8 +33,7 @@ def test_the_defaults_are_detr_r50() -> None:
         "image_size": 800,
         "max_size": 1333,
     }
-    assert dataclasses.asdict(config) | published == dataclasses.asdict(config)
-    assert config.position_scale == pytest.approx(6.2831853)
+    assert dataclasses.asdict(config) == published | {"position_scale": pytest.approx(6.2831853)}
 
 
 def test_the_four_published_configs_differ_in_body_and_dilation() -> None:
@@ -66,7 +68,9 @@ def test_by_name_as_it_is_and_with_changes() -> None:
         ({"backbone": "resnet51"}, r"backbone='resnet51'.*resnet18, resnet34, resnet50, resnet101, small"),
         ({"backbone": "resnet18", "dilation": True}, "dilation=True needs.*not 'resnet18'"),
         ({"backbone": "small", "dilation": True}, "dilation=True needs.*not 'small'"),
-        ({"position_embedding": "rotary"}, "position_embedding='rotary'; use 'sine' or 'learned'"),
+        ({"position_embedding": "rotary"}, "position_embedding='rotary' is not known; use 'sine' or 'learned'"),
+        ({"position_temperature": 0}, "position_temperature=0 must be above 0"),
+        ({"position_scale": -1.0}, "position_scale=-1.0 must be above 0"),
         ({"hidden_dim": 250}, "hidden_dim=250 must be a multiple of nheads=8"),
         ({"hidden_dim": 6, "nheads": 2}, "hidden_dim=6 must be a multiple of 4"),
         ({"nheads": 0}, "nheads=0 must be at least 1"),
@@ -78,14 +82,54 @@ def test_by_name_as_it_is_and_with_changes() -> None:
         ({"num_queries": 0}, "num_queries=0"),
         ({"num_classes": -3}, "num_classes=-3"),
         ({"enc_layers": -1}, "enc_layers=-1 must not be negative"),
+        ({"image_size": 0}, "image_size=0 must be at least 1 pixel, or None"),
+        ({"image_size": None, "max_size": 0}, "max_size=0 must be at least 1 pixel"),
+        ({"max_size": 320}, "image_size=800 is the short side .* max_size=320; set both"),
         ({"hidden_dims": 64}, "no hidden_dims; its fields are.*hidden_dim"),
     ],
 )
 def test_what_is_refused_and_why(changes: dict[str, Any], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ConfigError, match=message) as caught:
         get_config("detr_resnet50", **changes)
+    assert isinstance(caught.value, ValueError)
+
+
+WRONG: dict[Any, tuple[list[Any], str]] = {
+    str: ([None, 5, True, b"small"], "a text"),
+    bool: ([None, 0, 1, "False", 0.0], "True or False"),
+    int: ([None, True, 4.0, "4", math.nan], "an integer"),
+    float: ([None, False, "0.1", math.nan, math.inf, -math.inf], "a finite number"),
+    int | None: ([False, 800.0, "None", math.nan], "an integer or None"),
+}
+
+
+@pytest.mark.parametrize("field", dataclasses.fields(DETRConfig), ids=lambda field: field.name)
+def test_every_field_takes_its_own_type_alone(field: Any) -> None:
+    values, wanted = WRONG[field.type]
+    for value in values:
+        with pytest.raises(ConfigError, match=f"^{re.escape(f'{field.name}={value!r} must be {wanted}')}$"):
+            DETRConfig(**{field.name: value})
+
+
+def test_an_integer_is_a_number_and_none_is_no_size() -> None:
+    assert DETRConfig(dropout=0, position_scale=6).dropout == 0
+    assert DETRConfig(image_size=None, max_size=320).max_size == 320
+    assert DETRConfig(image_size=320, max_size=320).image_size == 320
+    assert DETRConfig(enc_layers=0).enc_layers == 0
+
+
+def test_types_of_a_dataclass_with_tuples() -> None:
+    @dataclasses.dataclass
+    class Sizes:
+        sizes: tuple[int, ...] | None = (480, 512)
+
+    for good in ((480, 512), (), None):
+        require_field_types(Sizes(good))
+    for bad in ((480, 1.5), [480], 480):
+        with pytest.raises(ConfigError, match="must be a tuple of integers or None"):
+            require_field_types(Sizes(bad))  # type: ignore[arg-type]
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="'micro'; there are nano, mini, detr_resnet50"):
+    with pytest.raises(ConfigError, match="'micro'; there are nano, mini, detr_resnet50"):
         get_config("micro")

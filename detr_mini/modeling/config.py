@@ -5,13 +5,22 @@ Chapter: *DETR in one page*, ``book/13_one_page``.
 
 import math
 from dataclasses import dataclass, fields, replace
+from types import NoneType
+from typing import Any, get_args, get_origin
+
+from detr_mini.errors import ConfigError
 
 RESNETS = ("resnet18", "resnet34", "resnet50", "resnet101")
 
 
 @dataclass(frozen=True)
 class DETRConfig:
-    """The parts and sizes of a DETR. The defaults are the published DETR-R50."""
+    """The parts and sizes of a DETR. The defaults are the published DETR-R50.
+
+    Raises:
+        ConfigError: a value of the wrong type, out of its range, or one that does not go with another; also a
+            ``ValueError``. The message says which and what would work.
+    """
 
     backbone: str = "resnet50"  # a torchvision ResNet, or "small": a body for small pictures, stride 8
     dilation: bool = False  # DC5: stride 16 instead of 32
@@ -32,29 +41,74 @@ class DETRConfig:
     max_size: int = 1333  # long side at most
 
     def __post_init__(self) -> None:
+        require_field_types(self)
+        self._require_known_names()
+        for field in ("hidden_dim", "nheads", "dec_layers", "dim_feedforward", "num_queries", "num_classes"):
+            self._require(field, getattr(self, field) >= 1, "must be at least 1")
+        self._require("enc_layers", self.enc_layers >= 0, "must not be negative")
+        self._require("hidden_dim", self.hidden_dim % self.nheads == 0, f"must be a multiple of nheads={self.nheads}")
+        self._require("hidden_dim", self.hidden_dim % 4 == 0, "must be a multiple of 4: two axes, a sine and a cosine")
+        self._require("dropout", 0 <= self.dropout < 1, "must lie in [0, 1)")
+        self._require("position_temperature", self.position_temperature > 0, "must be above 0")
+        self._require("position_scale", self.position_scale > 0, "must be above 0")
+        self._require("max_size", self.max_size >= 1, "must be at least 1 pixel")
+        if self.image_size is not None:
+            self._require("image_size", self.image_size >= 1, "must be at least 1 pixel, or None")
+            self._require(
+                "image_size",
+                self.image_size <= self.max_size,
+                f"is the short side of a picture and cannot exceed the long one, max_size={self.max_size}; set both",
+            )
+
+    def _require_known_names(self) -> None:
         names = (*RESNETS, "small")
-        if self.backbone not in names:
-            raise ValueError(f"backbone={self.backbone!r} is not known; use one of {', '.join(names)}")
+        self._require("backbone", self.backbone in names, f"is not known; use one of {', '.join(names)}")
         if self.dilation and self.backbone not in ("resnet50", "resnet101"):
-            raise ValueError(
+            raise ConfigError(
                 f"dilation=True needs backbone='resnet50' or 'resnet101' (torchvision dilates bottleneck blocks only), "
                 f"not {self.backbone!r}"
             )
-        if self.position_embedding not in ("sine", "learned"):
-            raise ValueError(f"position_embedding={self.position_embedding!r}; use 'sine' or 'learned'")
-        for field in ("hidden_dim", "nheads", "dec_layers", "dim_feedforward", "num_queries", "num_classes"):
-            if getattr(self, field) < 1:
-                raise ValueError(f"{field}={getattr(self, field)} must be at least 1")
-        if self.hidden_dim % self.nheads:
-            raise ValueError(f"hidden_dim={self.hidden_dim} must be a multiple of nheads={self.nheads}")
-        if self.hidden_dim % 4:
-            raise ValueError(
-                f"hidden_dim={self.hidden_dim} must be a multiple of 4: two axes, a sine and a cosine each"
-            )
-        if not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout={self.dropout} must lie in [0, 1)")
-        if self.enc_layers < 0:
-            raise ValueError(f"enc_layers={self.enc_layers} must not be negative")
+        known = self.position_embedding in ("sine", "learned")
+        self._require("position_embedding", known, "is not known; use 'sine' or 'learned'")
+
+    def _require(self, field: str, holds: bool, rule: str) -> None:
+        if not holds:
+            raise ConfigError(f"{field}={getattr(self, field)!r} {rule}")
+
+
+_KINDS = {
+    bool: "True or False",
+    int: "an integer",
+    float: "a finite number",
+    str: "a text",
+    NoneType: "None",
+    tuple[int, ...]: "a tuple of integers",
+}
+
+
+def require_field_types(config: Any) -> None:
+    """Check that every field of a dataclass holds what its annotation says; an integer is a number, too.
+
+    Raises:
+        ConfigError: one does not; the message names the field, its value and what it may be.
+    """
+    for field in fields(config):
+        value = getattr(config, field.name)
+        kinds = get_args(field.type) if get_origin(field.type) is not tuple else ()
+        kinds = kinds or (field.type,)
+        if not any(_is_a(value, kind) for kind in kinds):
+            wanted = " or ".join(_KINDS[kind] for kind in kinds)
+            raise ConfigError(f"{field.name}={value!r} must be {wanted}")
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    if kind == tuple[int, ...]:
+        return isinstance(value, tuple) and all(_is_a(item, int) for item in value)
+    if kind is float:
+        return _is_a(value, int) or (isinstance(value, float) and math.isfinite(value))
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, kind)
 
 
 # The fastest wave of the small models has a period of two cells on a 16-cell side, the slowest spans two pictures.
@@ -89,15 +143,15 @@ def get_config(name_or_config: str | DETRConfig, **overrides: object) -> DETRCon
     """A config by name or as it is, with some fields changed.
 
     Raises:
-        ValueError: an unknown name or field, or values that do not fit together; the message says what would.
+        ConfigError: an unknown name or field, or values that do not fit together; the message says what would.
     """
     if isinstance(name_or_config, DETRConfig):
         config = name_or_config
     elif name_or_config in CONFIGS:
         config = CONFIGS[name_or_config]
     else:
-        raise ValueError(f"no config is called {name_or_config!r}; there are {', '.join(CONFIGS)}")
+        raise ConfigError(f"no config is called {name_or_config!r}; there are {', '.join(CONFIGS)}")
     known = {field.name for field in fields(DETRConfig)}
     if unknown := set(overrides) - known:
-        raise ValueError(f"DETRConfig has no {', '.join(sorted(unknown))}; its fields are {', '.join(sorted(known))}")
+        raise ConfigError(f"DETRConfig has no {', '.join(sorted(unknown))}; its fields are {', '.join(sorted(known))}")
     return replace(config, **overrides)  # type: ignore[arg-type]
