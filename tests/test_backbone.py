@@ -165,6 +165,20 @@ def test_channels_and_what_is_frozen(name: str, channels: int) -> None:
     assert any(key.endswith("bn1.running_var") for key, _ in backbone.named_buffers())
 
 
+def test_an_unfrozen_resnet_is_trained_as_a_whole_and_its_norms_learn() -> None:
+    torch.manual_seed(0)
+    backbone = ResNetBackbone("resnet18", freeze=False)
+    theirs = torchvision.models.resnet18(weights=None)
+    assert backbone.body.state_dict().keys() == theirs.state_dict().keys() - {"fc.weight", "fc.bias"}
+    theirs.load_state_dict(backbone.body.state_dict(), strict=False)
+    batch = torch.stack(images((64, 64), (64, 64)))
+    out = backbone.train()(NestedTensor.from_images(list(batch))).tensors
+    assert_close(out, nn.Sequential(*list(theirs.train().children())[:-2])(batch), rtol=1e-4, atol=1e-4)
+    out.square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in backbone.parameters())
+    assert (backbone.body["bn1"].running_mean != 0).all()
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 200), st.integers(1, 200)), min_size=1, max_size=3))
 def test_mask_takes_the_nearest_pixel_and_leaves_every_picture_a_cell(

@@ -1,6 +1,7 @@
 """Configurations: the published ones, and what is refused."""
 
 import dataclasses
+import json
 import math
 import re
 from typing import Any
@@ -18,6 +19,7 @@ def test_the_defaults_are_detr_r50() -> None:
     published = {
         "backbone": "resnet50",
         "dilation": False,
+        "freeze_resnet": True,
         "position_embedding": "sine",
         "position_temperature": 10000,
         "hidden_dim": 256,
@@ -109,6 +111,12 @@ def test_every_field_takes_its_own_type_alone(field: Any) -> None:
     for value in values:
         with pytest.raises(ConfigError, match=f"^{re.escape(f'{field.name}={value!r} must be {wanted}')}$"):
             DETRConfig(**{field.name: value})
+
+
+def test_a_config_stored_before_a_field_existed_has_its_default() -> None:
+    stored = dataclasses.asdict(CONFIGS["nano"])
+    del stored["freeze_resnet"]
+    assert DETRConfig(**json.loads(json.dumps(stored))) == CONFIGS["nano"]
 
 
 def test_an_integer_is_a_number_and_none_is_no_size() -> None:

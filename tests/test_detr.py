@@ -107,6 +107,14 @@ def test_published_names_shapes_and_counts(
     assert shapes(model) == published_transformer() | published_resnet(blocks)
 
 
+def test_an_unfrozen_resnet_trains_every_parameter_and_keeps_the_published_names() -> None:
+    plain, unfrozen = on_meta("detr_resnet50"), on_meta("detr_resnet50", freeze_resnet=False)
+    assert all(p.requires_grad for p in unfrozen.parameters())
+    counters = {key: shape for key, shape in shapes(unfrozen).items() if key.endswith("num_batches_tracked")}
+    assert shapes(unfrozen) == shapes(plain) | counters
+    unfrozen.to_empty(device="cpu").load_state_dict(plain.to_empty(device="cpu").state_dict(), strict=True)
+
+
 def test_published_names_of_learned_positions_and_pre_norm() -> None:
     plain = shapes(on_meta("detr_resnet50"))
     changed = shapes(on_meta("detr_resnet50", position_embedding="learned", pre_norm=True))

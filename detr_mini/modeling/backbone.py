@@ -14,10 +14,9 @@ from detr_mini.modeling.norm import FrozenBatchNorm2d, SyncBatchNorm2d
 
 
 class ResNetBackbone(nn.Module):
-    """A torchvision ResNet with frozen batch norm: stride 32, or 16 with ``dilation`` (DETR, sections 3.2 and 4).
+    """A torchvision ResNet: stride 32, or 16 with ``dilation`` (DETR, sections 3.2 and 4).
 
-    The stem and the first stage are frozen as in the published training. Parameters are ``body.<torchvision name>``.
-    Weights are random here; they come with a checkpoint.
+    Parameters are ``body.<torchvision name>``. Weights are random here; they come with a checkpoint.
 
     The convolutions see the zeros of the padding, and what they make of them reaches the cells along the edge: the
     published models were trained like that. A picture padded in a batch therefore differs slightly from the same
@@ -26,18 +25,21 @@ class ResNetBackbone(nn.Module):
     Args:
         name: one of ``RESNETS`` in :mod:`detr_mini.modeling.config`.
         dilation: replace the stride of the last stage by dilation (DC5); resnet50 and resnet101 only.
+        freeze: keep the stem, the first stage and all batch norms as they come, as in the published training. Otherwise
+            everything is trained, and the norms take their statistics from the batch.
     """
 
-    def __init__(self, name: str, *, dilation: bool = False) -> None:
+    def __init__(self, name: str, *, dilation: bool = False, freeze: bool = True) -> None:
         super().__init__()
         resnet = torchvision.models.get_model(
             name,
             weights=None,
-            norm_layer=FrozenBatchNorm2d,
+            norm_layer=FrozenBatchNorm2d if freeze else SyncBatchNorm2d,
             replace_stride_with_dilation=[False, False, dilation] if dilation else None,
         )
-        for key, parameter in resnet.named_parameters():
-            parameter.requires_grad_(key.startswith(("layer2", "layer3", "layer4")))
+        if freeze:
+            for key, parameter in resnet.named_parameters():
+                parameter.requires_grad_(key.startswith(("layer2", "layer3", "layer4")))
         self.num_channels: int = resnet.fc.in_features
         self.body = IntermediateLayerGetter(resnet, return_layers={"layer4": "0"})
 

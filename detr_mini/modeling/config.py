@@ -24,6 +24,9 @@ class DETRConfig:
 
     backbone: str = "resnet50"  # a torchvision ResNet, or "small": a body for small pictures, stride 8
     dilation: bool = False  # DC5: stride 16 instead of 32
+    # As published, the stem, first stage and batch norms of a ResNet stay as they came, so they need trained weights.
+    # False trains all of it, with norms that learn: from scratch, too. The small body is always trained.
+    freeze_resnet: bool = True
     position_embedding: str = "sine"  # or "learned"
     position_temperature: float = 10000.0  # of the sine encoding; on small feature maps most of its waves would be flat
     position_scale: float = 2 * math.pi

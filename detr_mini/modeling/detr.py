@@ -93,7 +93,7 @@ def build(name_or_config: str | DETRConfig, **overrides: object) -> DETR:
         overrides: fields of :class:`.DETRConfig` to change.
 
     Raises:
-        ValueError: a name, a field or a combination that does not exist; the message says what would work.
+        ConfigError: a name, a field or a combination that does not exist; the message says what would work.
     """
     return DETR(get_config(name_or_config, **overrides))
 
@@ -122,7 +122,7 @@ def postprocess(outputs: dict[str, Any], sizes: Tensor) -> list[dict[str, Tensor
 def _backbone(config: DETRConfig) -> ResNetBackbone | SmallBackbone:
     if config.backbone == "small":
         return SmallBackbone(config.hidden_dim)
-    return ResNetBackbone(config.backbone, dilation=config.dilation)
+    return ResNetBackbone(config.backbone, dilation=config.dilation, freeze=config.freeze_resnet)
 
 
 def _position_embedding(config: DETRConfig) -> PositionEmbeddingSine | PositionEmbeddingLearned:
