@@ -1,27 +1,67 @@
-"""The detection transformer, small enough to read and complete enough to use."""
+"""The detection transformer, small enough to read and complete enough to use.
 
-from detr_mini.boxes import box_cxcywh_to_xyxy, box_xyxy_to_cxcywh, generalized_box_iou
-from detr_mini.loss import SetCriterion
-from detr_mini.matcher import HungarianMatcher
-from detr_mini.modeling.config import CONFIGS, DETRConfig
-from detr_mini.modeling.detr import DETR, build, postprocess
-from detr_mini.modeling.nested_tensor import NestedTensor
-from detr_mini.prediction import predict
-from detr_mini.weights import load, save
+The names below are imported when they are first asked for: the command's ``--help`` need not wait for torch.
+"""
+
+from importlib import import_module, metadata
+from typing import TYPE_CHECKING, Any
 
 __all__ = [
     "CONFIGS",
     "DETR",
+    "CocoDetection",
     "DETRConfig",
     "HungarianMatcher",
     "NestedTensor",
+    "Recipe",
     "SetCriterion",
     "box_cxcywh_to_xyxy",
     "box_xyxy_to_cxcywh",
     "build",
+    "evaluate",
     "generalized_box_iou",
     "load",
     "postprocess",
     "predict",
     "save",
+    "train",
 ]
+__version__ = metadata.version("detr-mini")
+
+if TYPE_CHECKING:
+    from detr_mini.boxes import box_cxcywh_to_xyxy, box_xyxy_to_cxcywh, generalized_box_iou
+    from detr_mini.data import CocoDetection
+    from detr_mini.evaluation import evaluate
+    from detr_mini.loss import SetCriterion
+    from detr_mini.matcher import HungarianMatcher
+    from detr_mini.modeling.config import CONFIGS, DETRConfig
+    from detr_mini.modeling.detr import DETR, build, postprocess
+    from detr_mini.modeling.nested_tensor import NestedTensor
+    from detr_mini.prediction import predict
+    from detr_mini.training.recipe import Recipe
+    from detr_mini.training.train import train
+    from detr_mini.weights import load, save
+else:
+    _HOMES = {
+        "boxes": ("box_cxcywh_to_xyxy", "box_xyxy_to_cxcywh", "generalized_box_iou"),
+        "data": ("CocoDetection",),
+        "evaluation": ("evaluate",),
+        "loss": ("SetCriterion",),
+        "matcher": ("HungarianMatcher",),
+        "modeling.config": ("CONFIGS", "DETRConfig"),
+        "modeling.detr": ("DETR", "build", "postprocess"),
+        "modeling.nested_tensor": ("NestedTensor",),
+        "prediction": ("predict",),
+        "training.recipe": ("Recipe",),
+        "training.train": ("train",),
+        "weights": ("load", "save"),
+    }
+
+    def __getattr__(name: str) -> Any:
+        for module, names in _HOMES.items():
+            if name in names:
+                return getattr(import_module(f"{__name__}.{module}"), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__})

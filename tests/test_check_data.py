@@ -387,7 +387,7 @@ def test_require_sound_says_how_to_go_on(tmp_path: Path) -> None:
     assert "30 faults" in lines[0]
     assert sum("unknown category" in line for line in lines) == 20
     assert lines[21] == "  and 10 more"
-    assert f"python -m detr_mini check-data {tmp_path}" in lines[22]
+    assert f"detr-mini check-data {tmp_path}" in lines[22]
 
 
 def test_require_sound_with_one_fault(tmp_path: Path) -> None:

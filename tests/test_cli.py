@@ -5,11 +5,13 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
 
-from detr_mini.__main__ import main
+import detr_mini
+from detr_mini.commands.cli import main
 
 SMALL = ["--epochs", "1", "--batch-size", "8", "--device", "cpu"]
 
@@ -82,6 +84,11 @@ def test_faulty_data_ends_in_messages_and_code_2(tmp_path, town_copy):
         (["train", "--data", "TOWN", "--out", "run", "--config", "nanno"], "'nanno'; there are nano, mini"),
         (["train", "--data", "TOWN", "--out", "run", "--num-classes", "3", "--device", "cpu"], "num_classes >= 14"),
         (["train", "--data", "TOWN", "--out", "run", "--device", "teapot"], "--device teapot"),
+        (
+            ["train", "--data", "TOWN", "--out", "run", "--set", "recipe.lr_dorp=3"],
+            "no field 'lr_dorp'; there is lr_drop",
+        ),
+        (["train", "--data", "TOWN", "--out", "run", "--set", "config.nheads=5"], "must be a multiple of nheads=5"),
         (["evaluate", "--data", "TOWN", "--weights", "missing.safetensors"], "missing.safetensors"),
         (["evaluate", "--data", "TOWN", "--split", "test"], "instances_test.json"),
         (["predict", "missing.jpg", "--weights", "missing.pth"], "missing.pth"),
@@ -91,7 +98,7 @@ def test_what_cannot_be_done_is_said_and_gives_2(arguments, message, town, tmp_p
     monkeypatch.chdir(tmp_path)
     assert main([str(town) if a == "TOWN" else a for a in arguments]) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"python -m detr_mini {arguments[0]}: ")
+    assert error.startswith(f"detr-mini {arguments[0]}: ")
     assert message in error
 
 
@@ -102,7 +109,7 @@ def test_a_wrong_command_gives_2_and_a_usage_line(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
         main(arguments)
     assert stop.value.code == 2
-    assert "usage: python -m detr_mini" in capsys.readouterr().err
+    assert "usage: detr-mini" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", ["make-data", "check-data", "train", "evaluate", "predict"])
@@ -111,12 +118,43 @@ def test_help_shows_examples_that_parse(command, capsys):
         main([command, "--help"])
     assert stop.value.code == 0
     text = capsys.readouterr().out
-    examples = re.findall(rf"^  python -m detr_mini ({command} .*)$", text, re.MULTILINE)
+    examples = re.findall(rf"^  detr-mini ({command} .*)$", text, re.MULTILINE)
     assert examples
-    from detr_mini.__main__ import make_parser
+    from detr_mini.commands.cli import make_parser
 
     for example in examples:
         make_parser().parse_args(example.split())
+
+
+def test_help_and_version_do_not_wait_for_torch(tmp_path):
+    for arguments in (["--help"], ["train", "--help"], ["--version"]):
+        code = (
+            f"import sys; sys.argv[1:] = {arguments}; from detr_mini.commands.cli import main\n"
+            "try: main()\nfinally: print('torch' in sys.modules, 'PIL' in sys.modules, 'matplotlib' in sys.modules)"
+        )
+        environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+        told = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        )
+        assert told.stdout.splitlines()[-1] == "False False False"
+
+
+def test_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["--version"])
+    assert stop.value.code == 0
+    stated = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())["project"]["version"]
+    assert capsys.readouterr().out == f"detr-mini {stated}\n"
+    assert detr_mini.__version__ == stated
+
+
+def test_every_public_name_is_there():
+    """Names are imported when asked for, so nothing else would notice one that is listed and not there."""
+    for name in detr_mini.__all__:
+        assert getattr(detr_mini, name) is not None
+    assert set(detr_mini.__all__) <= set(dir(detr_mini))
+    with pytest.raises(AttributeError, match="has no attribute 'preditc'"):
+        detr_mini.preditc  # noqa: B018
 
 
 def test_ctrl_c_says_how_to_go_on(town, tmp_path, monkeypatch, capsys):
@@ -131,9 +169,9 @@ def test_ctrl_c_says_how_to_go_on(town, tmp_path, monkeypatch, capsys):
 
 
 def test_which_of_several_gpus_is_left_open(monkeypatch):
-    from detr_mini.__main__ import _device
+    from detr_mini.commands.options import device
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    assert _device("auto") == _device("cuda") == "cuda"
+    assert device("auto") == device("cuda") == "cuda"
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
-    assert _device("auto") == "cpu"
+    assert device("auto") == "cpu"

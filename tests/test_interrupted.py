@@ -19,7 +19,7 @@ SMALL = ["--config", "nano", "--epochs", "2", "--batch-size", "4", "--save-every
 KILL_AND_RESUME = """
 import os, random, signal, sys, time
 import pycocotools.cocoeval, scipy.optimize, detr_mini.training.train
-from detr_mini.__main__ import main
+from detr_mini.commands.cli import main
 
 def start(out):
     if process := os.fork():

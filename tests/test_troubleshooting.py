@@ -144,7 +144,7 @@ PRINTED_BY = {
     "' here. Install Python 3.11, 3.12 or 3.13": "Makefile",
     "No virtual environment could be made.": "Makefile",
     "Installing the pinned packages into .venv: a few minutes and 7 GB": "Makefile",
-    "is not to be had here:": "detr_mini/__main__.py",
+    "is not to be had here:": "detr_mini/commands/options.py",
     "--nbval-current-env": "pyproject.toml",
     "is not the stored one: ": "conftest.py",
     "this cell has no stored run: python tools/nb.py build": "conftest.py",

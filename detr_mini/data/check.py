@@ -86,7 +86,7 @@ def require_sound(
         more = f"\n  and {len(fatal) - LISTED_FAULTS} more" if len(fatal) > LISTED_FAULTS else ""
         raise DataError(
             f"cannot train on {root}: {len(fatal)} fault{'s' if len(fatal) > 1 else ''}\n{listed}{more}\n"
-            f"Mend or remove these, then run `python -m detr_mini check-data {root}` until it reports none."
+            f"Mend or remove these, then run `detr-mini check-data {root}` until it reports none."
         )
     return faults
 

@@ -47,7 +47,7 @@ def find_split(root: str | os.PathLike[str], split: str) -> tuple[Path, Path]:
             return root / name, annotations
     raise FileNotFoundError(
         f"no {split} annotations: looked for {root / 'annotations'}/instances_{split}.json and "
-        f"instances_{split}2017.json. To make Tiny Town there: python -m detr_mini make-data {root}"
+        f"instances_{split}2017.json. To make Tiny Town there: detr-mini make-data {root}"
     )
 
 

@@ -57,7 +57,7 @@ def write_coco(
         raise ValueError(f"cannot draw {dict(counts)} scenes: each number must lie between 0 and {FIRST_ID['val'] - 1}")
     _clear(root, counts)
     root.mkdir(parents=True, exist_ok=True)
-    _dump(root / MARKER, {"made_by": "python -m detr_mini make-data", "seed": seed, "counts": dict(counts)})
+    _dump(root / MARKER, {"made_by": "detr-mini make-data", "seed": seed, "counts": dict(counts)})
     for split, count in counts.items():
         for folder in (root / split, root / "annotations" / f"panoptic_{split}"):
             folder.mkdir(parents=True, exist_ok=True)

@@ -1,0 +1,25 @@
+"""``detr-mini make-data``."""
+
+import argparse
+from pathlib import Path
+
+from detr_mini.commands.options import Commands, add_command, count
+
+
+def add(commands: Commands) -> None:
+    """Add the command with its options."""
+    examples = ["data/tiny_town", "data/tiny_town_small --train 500 --val 50"]
+    command = add_command(commands, "make-data", run, "draw Tiny Town into a folder, in COCO format", examples)
+    command.add_argument("folder", type=Path, metavar="DIR")
+    command.add_argument("--train", type=count, default=12_000, help="number of training scenes (default %(default)s)")
+    command.add_argument("--val", type=count, default=500, help="number of validation scenes (default %(default)s)")
+    command.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default %(default)s)")
+    command.add_argument("--workers", type=count, help="processes that draw (default: one for each core)")
+
+
+def run(options: argparse.Namespace) -> None:
+    """Draw Tiny Town."""
+    from detr_mini.data import make_data
+
+    make_data(options.folder, options.train, options.val, options.seed, options.workers)
+    print(f"{options.train} training and {options.val} validation scenes are in {options.folder}")

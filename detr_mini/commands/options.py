@@ -1,0 +1,107 @@
+"""What several commands share: the look of their help, and the options for device, weights, workers and counts."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeAlias
+
+from detr_mini.errors import ConfigError
+
+PROGRAM = "detr-mini"
+
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+def add_command(
+    commands: Commands, name: str, run: Callable[[argparse.Namespace], None], summary: str, examples: Sequence[str]
+) -> argparse.ArgumentParser:
+    """A parser for the command ``name``, whose help ends in ``examples``: what follows its name on a line."""
+    lines = "\n".join(f"  {PROGRAM} {name} {example}" for example in examples)
+    command = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary}.",
+        epilog=f"examples:\n{lines}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+def add_data(command: argparse.ArgumentParser) -> None:
+    """``--data``: a folder."""
+    command.add_argument("--data", type=Path, required=True, metavar="DIR", help="a folder in COCO format")
+
+
+def add_device(command: argparse.ArgumentParser) -> None:
+    """``--device``; see :func:`device`."""
+    command.add_argument("--device", default="auto", help="auto (a GPU if there is one), cpu, cuda, cuda:1 ...")
+
+
+def add_workers(command: argparse.ArgumentParser) -> None:
+    """``--workers``: processes that read."""
+    command.add_argument("--workers", type=int, default=0, help="processes that read images (default %(default)s)")
+
+
+def add_weights(command: argparse.ArgumentParser) -> None:
+    """``--weights``; see :func:`detr_mini.load`."""
+    command.add_argument(
+        "--weights",
+        default="nano",
+        metavar="NAME|FILE",
+        help="a shipped model, .safetensors or .pth (default %(default)s)",
+    )
+
+
+def device(name: str) -> str:
+    """The device that ``--device`` names, for ``torch.device``.
+
+    Raises:
+        ConfigError: there is none of that name here.
+    """
+    import torch
+
+    if name in ("auto", "cuda") and torch.cuda.is_available():
+        return "cuda"  # which one is left open: of several processes each takes its own
+    if name == "auto":
+        return "cpu"
+    try:
+        return str(torch.empty(0, device=name).device)
+    except (RuntimeError, AssertionError) as error:
+        raise ConfigError(f"--device {name} is not to be had here: {str(error).splitlines()[0]}") from None
+
+
+def count(text: str) -> int:
+    """A whole number from 1 up, as a type of argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    return value
+
+
+def require_sound(folder: Path, splits: Sequence[str]) -> None:
+    """Let the first process look through the data, while the others wait for its verdict."""
+    from detr_mini import data, distributed
+
+    harmless = []
+    if distributed.rank() == 0:
+        harmless = data.require_sound(folder, splits, images=_is_quick_to_decode(folder, splits))
+    distributed.broadcast(None)
+    if harmless:
+        print(
+            f"{folder}: {len(harmless)} of its faults do no harm, such as boxes without area, which are left out; "
+            f"'{PROGRAM} check-data {folder}' lists them",
+            file=sys.stderr,
+        )
+
+
+def _is_quick_to_decode(folder: Path, splits: Sequence[str]) -> bool:
+    """Whether decoding all images takes seconds rather than minutes; for more, that is left to check-data."""
+    from detr_mini.data import find_split
+
+    try:
+        return sum(len(os.listdir(find_split(folder, split)[0])) for split in splits) <= 20_000
+    except OSError:
+        return False
