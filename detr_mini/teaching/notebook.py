@@ -100,7 +100,6 @@ def book_data(name: str) -> Path:
 
 def _set_figure_style() -> None:
     import matplotlib as mpl
-    from cycler import cycler
 
     mpl.rcParams.update(
         {
@@ -119,7 +118,7 @@ def _set_figure_style() -> None:
             "axes.spines.top": False,
             "axes.spines.right": False,
             "axes.grid": False,
-            "axes.prop_cycle": cycler(color=list(COLOURS.values())),
+            "axes.prop_cycle": mpl.rcsetup.cycler(color=list(COLOURS.values())),
             "font.family": "DejaVu Sans",
             "font.size": 10,
             "text.color": INK,
