@@ -18,6 +18,7 @@ __all__ = [
     "box_cxcywh_to_xyxy",
     "box_xyxy_to_cxcywh",
     "build",
+    "build_criterion",
     "evaluate",
     "generalized_box_iou",
     "load",
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from detr_mini.boxes import box_cxcywh_to_xyxy, box_xyxy_to_cxcywh, generalized_box_iou
     from detr_mini.data import CocoDetection
     from detr_mini.evaluation import evaluate
-    from detr_mini.loss import SetCriterion
+    from detr_mini.loss import SetCriterion, build_criterion
     from detr_mini.matcher import HungarianMatcher
     from detr_mini.modeling.config import CONFIGS, DETRConfig
     from detr_mini.modeling.detr import DETR, build, postprocess
@@ -46,7 +47,7 @@ else:
         "boxes": ("box_cxcywh_to_xyxy", "box_xyxy_to_cxcywh", "generalized_box_iou"),
         "data": ("CocoDetection",),
         "evaluation": ("evaluate",),
-        "loss": ("SetCriterion",),
+        "loss": ("SetCriterion", "build_criterion"),
         "matcher": ("HungarianMatcher",),
         "modeling.config": ("CONFIGS", "DETRConfig"),
         "modeling.detr": ("DETR", "build", "postprocess"),

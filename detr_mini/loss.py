@@ -3,6 +3,7 @@
 Chapter: *Loss*, ``book/12_loss``.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,23 +12,43 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detr_mini.boxes import generalized_box_iou_cxcywh
+from detr_mini.class_terms import ClassTerm, SoftmaxTerm
 from detr_mini.distributed import mean_over_processes
-from detr_mini.matcher import HungarianMatcher, Targets, at_least_float32, matched_counts
+from detr_mini.matcher import HungarianMatcher, Matches, Targets, at_least_float32
+from detr_mini.modeling.config import DETRConfig
 
+EOS_COEF = 0.1  # weight of "no object" in the class loss, since most queries have none
 LOSS_WEIGHTS = {"loss_ce": 1.0, "loss_bbox": 5.0, "loss_giou": 2.0}
+
+
+def build_criterion(
+    config: DETRConfig,
+    *,
+    eos_coef: float = EOS_COEF,
+    bbox_loss_coef: float = LOSS_WEIGHTS["loss_bbox"],
+    giou_loss_coef: float = LOSS_WEIGHTS["loss_giou"],
+) -> "SetCriterion":
+    """The criterion for a kind of model with the published costs and weights, its matcher inside.
+
+    Args:
+        eos_coef, bbox_loss_coef, giou_loss_coef: what a recipe may set otherwise; the costs of the matcher stay.
+    """
+    weights = {**LOSS_WEIGHTS, "loss_bbox": bbox_loss_coef, "loss_giou": giou_loss_coef}
+    return SetCriterion(config.num_classes, HungarianMatcher(), weights, eos_coef)
 
 
 class SetCriterion(nn.Module):
     """The losses of DETR (sections 3.1 and A.2), for every decoder layer with a matching of its own.
 
     Args:
-        num_classes: K, the highest category id + 1; index K stands for "no object".
+        num_classes: K, the highest category id + 1.
         matcher: says which query answers for which object.
         weight_dict: weight of each term; the defaults are the published ones. A term that is not named is not trained.
         eos_coef: weight of "no object" in the class loss, since most queries have none.
+        class_term: how logits are read; a softmax with ``eos_coef`` unless given.
 
     Raises:
-        ValueError: a weight for a term that this loss does not have.
+        ValueError: a weight for a term that this loss does not have, or a matcher that reads logits otherwise.
     """
 
     def __init__(
@@ -35,21 +56,21 @@ class SetCriterion(nn.Module):
         num_classes: int,
         matcher: HungarianMatcher,
         weight_dict: dict[str, float] | None = None,
-        eos_coef: float = 0.1,
+        eos_coef: float = EOS_COEF,
+        class_term: ClassTerm | None = None,
     ) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.matcher = matcher
-        self.eos_coef = eos_coef
+        self.class_term = SoftmaxTerm(eos_coef) if class_term is None else class_term
+        if type(self.class_term) is not type(matcher.class_term):
+            kinds = (type(term).__name__ for term in (self.class_term, matcher.class_term))
+            raise ValueError("the criterion has a {}, but its matcher a {}: give both the same".format(*kinds))
         self.weight_dict = dict(LOSS_WEIGHTS if weight_dict is None else weight_dict)
         if unknown := self.weight_dict.keys() - LOSS_WEIGHTS:
             raise ValueError(
                 f"weight_dict has {', '.join(map(repr, sorted(unknown)))}; the terms are {', '.join(LOSS_WEIGHTS)}"
             )
-        class_weight = torch.ones(num_classes + 1)
-        class_weight[-1] = eos_coef
-        self.register_buffer("class_weight", class_weight, persistent=False)
-        self.class_weight: Tensor
 
     def forward(self, outputs: dict[str, Any], targets: Targets) -> dict[str, Tensor]:
         """Unweighted terms: ``loss_ce``, ``loss_bbox``, ``loss_giou``, ``class_error``, ``cardinality_error``.
@@ -57,7 +78,7 @@ class SetCriterion(nn.Module):
         Those of the earlier decoder layers end in ``_0``, ``_1``, ...; ``class_error`` (in percent of the matched
         queries) is given for the last layer only. The last two are for the log and carry no gradient.
 
-        Each term is a sum over the batch, divided by a number that is known before anything is computed. Of several
+        Each term is a sum over the batch, divided by a number that is the same for all its layers. Of several
         processes, each divides its own sum by the mean of that number over the processes: so the mean of their terms,
         and of their gradients, is that of one process with the whole batch.
 
@@ -68,73 +89,117 @@ class SetCriterion(nn.Module):
         Raises:
             ValueError: logits of another number of classes, or what the matcher refuses.
         """
-        layers = [*outputs.get("aux_outputs", []), outputs]
-        logits = at_least_float32(torch.stack([layer["pred_logits"] for layer in layers]))  # (L, B, N, K + 1)
-        boxes = at_least_float32(torch.stack([layer["pred_boxes"] for layer in layers]))  # (L, B, N, 4)
-        if logits.shape[-1] != self.num_classes + 1:
-            raise ValueError(
-                f"the model gives {logits.shape[-1]} logits a query, but num_classes is {self.num_classes}: "
-                f"the loss needs {self.num_classes + 1}, the last for no object"
-            )
-        objects, matched, images, weight = self._denominators(logits.shape[2], targets)
-        log_p = logits.log_softmax(-1)  # (L, B, N, K + 1)
-        query, label, goal = self._matched(log_p, boxes, targets)  # (L, M), (L, M), (L, M, 4)
+        return name_layers(self.layer_losses(outputs, targets))
 
-        flat = log_p.flatten(0, 2)  # (L * B * N, K + 1)
-        wanted = query.new_full(flat.shape[:1], self.num_classes)  # (L * B * N,)
-        wanted[query] = label
-        nll = F.nll_loss(flat, wanted, self.class_weight.to(flat.dtype), reduction="none")  # weighted
-        found = F.embedding(query, boxes.flatten(0, 2))  # (L, M, 4)
-        seen, right = _what_is_seen(log_p, wanted)
-        there = torch.from_numpy(np.array([len(t["labels"]) for t in targets])).to(seen.device, non_blocking=True)
-        per_layer = {
-            "loss_ce": nll.view(len(layers), -1).sum(1) / weight,
-            "loss_bbox": (found - goal).abs().sum((1, 2)) / objects,
-            "loss_giou": (1 - generalized_box_iou_cxcywh(found, goal)).sum(1) / objects,
-            "cardinality_error": (seen - there).abs().sum(1) / images,
+    def layer_losses(self, outputs: dict[str, Any], targets: Targets) -> dict[str, Tensor]:
+        """:meth:`forward` before it gives names: for each term a tensor over the L decoder layers, ``(L,)``.
+
+        ``class_error`` is that of the last layer, ``(1,)``.
+        """
+        layers = [*outputs.get("aux_outputs", []), outputs]
+        logits = at_least_float32(torch.stack([layer["pred_logits"] for layer in layers]))  # (L, B, N, C)
+        boxes = at_least_float32(torch.stack([layer["pred_boxes"] for layer in layers]))  # (L, B, N, 4)
+        self._check_classes(logits.shape[-1])
+        scores = self.class_term.scores(logits)  # (L, B, N, C)
+        matches = self.matcher.match_layers(scores, boxes, targets)
+        query, target = _flat_indices(matches, logits.shape[:3], targets, logits.device)  # (L, M) each
+        labels = gather_targets(targets, "labels", target)  # (L, M)
+        target_boxes = gather_targets(targets, "boxes", target).to(boxes.dtype)  # (L, M, 4)
+        matched_boxes = F.embedding(query, boxes.flatten(0, 2))  # (L, M, 4)
+
+        num_boxes, num_matched, num_images, ce_denominator = self._denominators(logits.shape[:3], matches, targets)
+        num_right, cardinality_difference = self._errors(scores, query, labels, targets)  # (1,), (L,)
+        return {
+            "class_error": 100 - num_right * (100 / num_matched),
+            "loss_ce": self.class_term.loss(scores, query, labels) / ce_denominator,
+            "loss_bbox": (matched_boxes - target_boxes).abs().sum((1, 2)) / num_boxes,
+            "loss_giou": (1 - generalized_box_iou_cxcywh(matched_boxes, target_boxes)).sum(1) / num_boxes,
+            "cardinality_error": cardinality_difference / num_images,
         }
-        losses = {"class_error": 100 - right * (100 / matched)}
-        for name, values in per_layer.items():
-            *earlier, last = values.unbind()
-            losses |= {name: last} | {f"{name}_{i}": value for i, value in enumerate(earlier)}
-        return losses
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
-        """The weighted sum that is trained, a scalar: every layer's terms with the same weights."""
-        name_of = {key: key.rstrip("0123456789").removesuffix("_") for key in losses}
-        weights = {key: self.weight_dict[name] for key, name in name_of.items() if name in self.weight_dict}
-        terms = torch.stack([losses[key] for key in weights])
-        weight = torch.from_numpy(np.array([*weights.values()])).to(terms.device, terms.dtype, non_blocking=True)
-        return terms.dot(weight)
+        """The weighted sum that is trained, a scalar: every layer's terms with the same weights.
 
-    def _denominators(self, queries: int, targets: Targets) -> tuple[float, ...]:
-        """Objects, matched queries, images and the sum of the queries' class weights: means over the processes.
+        ``losses`` are those of :meth:`forward` or of :meth:`layer_losses`: a name begins with its term's.
+        """
+        weight_of = {
+            name: weight
+            for name in losses
+            for term, weight in self.weight_dict.items()
+            if name == term or name.startswith(f"{term}_")
+        }
+        terms = flatten_layers({name: losses[name] for name in weight_of})
+        weights = np.repeat([*weight_of.values()], [losses[name].numel() for name in weight_of])
+        return terms.dot(torch.from_numpy(weights).to(terms.device, terms.dtype, non_blocking=True))
+
+    def _check_classes(self, num_logits: int) -> None:
+        no_object = self.class_term.no_object_logits
+        if num_logits != self.num_classes + no_object:
+            last = ", the last for no object" if no_object else ", one for each class"
+            raise ValueError(
+                f"the model gives {num_logits} logits a query, but num_classes is {self.num_classes}: "
+                f"the loss needs {self.num_classes + no_object}{last}"
+            )
+
+    def _denominators(self, shape: Sequence[int], matches: Matches, targets: Targets) -> tuple[float, ...]:
+        """Objects, matched queries, images and the class term's denominator: means over the processes.
 
         A 0 becomes 1: all that would be divided by it is 0 in every process.
         """
-        matched = sum(matched_counts(targets, queries))
-        weight = matched + self.eos_coef * (queries * len(targets) - matched)
-        numbers = mean_over_processes(sum(len(t["labels"]) for t in targets), matched, len(targets), weight)
-        return tuple(number or 1.0 for number in numbers)
+        _, batch, queries = shape
+        num_boxes = sum(len(target["labels"]) for target in targets)
+        num_matched = matches.query.shape[1]
+        ce_denominator = self.class_term.denominator(num_boxes, num_matched, batch * queries)
+        means = mean_over_processes(num_boxes, num_matched, batch, ce_denominator)
+        return tuple(mean or 1.0 for mean in means)
 
-    def _matched(self, log_p: Tensor, boxes: Tensor, targets: Targets) -> tuple[Tensor, Tensor, Tensor]:
-        """The matched pairs, layer after layer: which of all L * B * N queries, and its object's label and box."""
-        layers, batch, queries = log_p.shape[:3]
-        query, target = self.matcher.match_layers(log_p, boxes, targets)  # (L, M), numbered within each image
-        image = np.repeat(np.arange(batch), matched_counts(targets, queries))  # (M,)
-        first = np.cumsum([0] + [len(t["labels"]) for t in targets])  # the first object of each image
-        query += (np.arange(layers)[:, None] * batch + image) * queries
-        target += first[image]
-        index = torch.from_numpy(np.stack([query, target])).to(log_p.device, non_blocking=True)
-        query_index, target_index = index.unbind()
-        labels, goals = (torch.cat([t[name] for t in targets])[target_index] for name in ("labels", "boxes"))
-        return query_index, labels, goals.to(boxes.dtype)
+    @torch.no_grad()
+    def _errors(self, scores: Tensor, query: Tensor, labels: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+        """What the log shows of the classes: two counts over the batch.
+
+        How many matched queries of the last layer give their object's class, ``(1,)``, and by how many the queries
+        that see an object differ from the objects, summed over the images, ``(L,)``.
+        """
+        classes, sees_object = self.class_term.predicted(scores)  # (L, B, N) each
+        num_right = (classes.take(query) == labels).sum(1)[-1:]
+        num_objects = torch.from_numpy(np.array([len(target["labels"]) for target in targets]))  # (B,)
+        difference = sees_object.sum(-1) - num_objects.to(scores.device, non_blocking=True)  # (L, B)
+        return num_right, difference.abs().sum(1)
 
 
-@torch.no_grad()
-def _what_is_seen(log_p: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Number of queries that see an object, ``(L, B)``, and of those of the last layer that see the right class."""
-    best = log_p.max(-1).indices  # (L, B, N); much faster than argmax on a CPU
-    sees = best != log_p.shape[-1] - 1
-    right = sees & (best == wanted.view_as(best))
-    return sees.sum(-1), right[-1].sum()
+def name_layers(losses: dict[str, Tensor]) -> dict[str, Tensor]:
+    """From tensors over the layers to scalars under the published names.
+
+    The last layer's come first and have the plain name of the term; the earlier ones' end in ``_0``, ``_1``, ...
+    """
+    named: dict[str, Tensor] = {}
+    for term, values in losses.items():
+        *earlier, last = values.unbind()
+        named |= {term: last} | {f"{term}_{layer}": value for layer, value in enumerate(earlier)}
+    return named
+
+
+def flatten_layers(losses: dict[str, Tensor]) -> Tensor:
+    """All numbers as one vector in the order of their names, from the losses of either form."""
+    values = list(losses.values())
+    return torch.cat([layers.roll(1) for layers in values]) if values[0].ndim else torch.stack(values)
+
+
+def gather_targets(targets: Targets, name: str, index: Tensor) -> Tensor:
+    """What the objects of a batch have under ``name``, such as ``boxes`` or ``masks``, picked by ``index``.
+
+    ``index`` ``(...)`` counts through the objects of all images; what an object has must be of one shape ``S`` in the
+    whole batch, so masks have to be padded to one size. Gives ``(..., *S)``.
+    """
+    return torch.cat([target[name] for target in targets])[index]
+
+
+def _flat_indices(
+    matches: Matches, shape: Sequence[int], targets: Targets, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """The queries numbered through all L * B * N of ``shape``, the targets through the batch: ``(L, M)`` each."""
+    first = np.cumsum([0, *(len(target["labels"]) for target in targets)])  # the first object of each image
+    query = np.ravel_multi_index((matches.layer, matches.image, matches.query), shape)
+    index = np.stack([query, first[matches.image] + matches.target])
+    query_index, target_index = torch.from_numpy(index).to(device, non_blocking=True).unbind()
+    return query_index, target_index

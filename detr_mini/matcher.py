@@ -4,7 +4,8 @@ Chapter: *Matching*, ``book/11_matcher``.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,32 +13,59 @@ import torch
 from torch import Tensor, nn
 
 from detr_mini.boxes import generalized_box_iou_cxcywh
+from detr_mini.class_terms import ClassTerm, SoftmaxTerm
 
-Match = tuple[Tensor, Tensor]
 Targets = Sequence[dict[str, Tensor]]
 
 MARGIN = 0.01  # of the picture, by which a target box may leave it: annotations and half precision are rounded
 
 
+@dataclass(frozen=True)
+class Matches:
+    """Which query answers for which object, in L decoder layers: index arrays ``(L, M)``, int64, on the CPU.
+
+    Pair m of layer l is ``query[l, m]`` of image ``image[l, m]`` with ``target[l, m]`` of that image. Queries and
+    targets are numbered within their image, and ``layer[l, m]`` is l. Every layer matches the same number of pairs,
+    M, the sum of the images' min(N, T): those of the first image come first, and their queries rise.
+    """
+
+    layer: np.ndarray
+    image: np.ndarray
+    query: np.ndarray
+    target: np.ndarray
+
+
 class HungarianMatcher(nn.Module):
     """One query for each object, chosen together so that the sum of their costs is least (DETR, section 3.1).
 
-    The cost of a pair is ``-cost_class * p(class) + cost_bbox * |box - box'| - cost_giou * GIoU``. The class enters as
-    a probability, not as a logarithm: it stays comparable with the box terms, and no pair can be ruled out by it alone.
+    The cost of a pair is ``cost_class * (class cost) + cost_bbox * |box - box'| - cost_giou * GIoU``, where the class
+    cost is ``-p(class)`` with a softmax. As a probability, not a logarithm, it stays comparable with the box terms, and
+    no pair can be ruled out by it alone.
+
+    :meth:`forward` and :meth:`cost` take the logits that a model returned. All else takes ``scores``, what the class
+    term makes of them.
 
     Args:
         cost_class, cost_bbox, cost_giou: the weights; the defaults are the published ones.
+        class_term: how logits are read; a softmax with "no object" unless given.
     """
 
-    def __init__(self, cost_class: float = 1.0, cost_bbox: float = 5.0, cost_giou: float = 2.0) -> None:
+    def __init__(
+        self,
+        cost_class: float = 1.0,
+        cost_bbox: float = 5.0,
+        cost_giou: float = 2.0,
+        class_term: ClassTerm | None = None,
+    ) -> None:
         super().__init__()
         if cost_class == cost_bbox == cost_giou == 0:
             raise ValueError("all three costs are 0, so every matching would be as good as any other")
         self.cost_class = cost_class
         self.cost_bbox = cost_bbox
         self.cost_giou = cost_giou
+        self.class_term = SoftmaxTerm() if class_term is None else class_term
 
-    def forward(self, outputs: dict[str, Any], targets: Targets) -> list[Match]:
+    def forward(self, outputs: dict[str, Any], targets: Targets) -> list[tuple[Tensor, Tensor]]:
         """Match the predictions of one decoder layer.
 
         Args:
@@ -54,75 +82,52 @@ class HungarianMatcher(nn.Module):
                 may reach out of the picture by ``MARGIN``), predictions that are not finite. The message names the
                 image of the batch, the object or query, and the value.
         """
-        queries = outputs["pred_logits"].shape[1]
-        log_p = at_least_float32(outputs["pred_logits"][None]).log_softmax(-1)
-        query, target = self.match_layers(log_p, outputs["pred_boxes"][None], targets)
-        cuts = np.cumsum(matched_counts(targets, queries))[:-1]
-        pairs = zip(np.split(query[0], cuts), np.split(target[0], cuts), strict=True)
-        return [(torch.from_numpy(q), torch.from_numpy(t)) for q, t in pairs]
+        scores = self.class_term.scores(at_least_float32(outputs["pred_logits"][None]))
+        matches = self.match_layers(scores, outputs["pred_boxes"][None], targets)
+        image, query, target = (torch.tensor(index[0]) for index in (matches.image, matches.query, matches.target))
+        return [(query[image == i], target[image == i]) for i in range(len(targets))]
 
     @torch.no_grad()
-    def match_layers(self, log_p: Tensor, boxes: Tensor, targets: Targets) -> tuple[np.ndarray, np.ndarray]:
+    def match_layers(self, scores: Tensor, boxes: Tensor, targets: Targets) -> Matches:
         """:meth:`forward` for L decoder layers at once, ``(L, B, N, ...)``, with one copy to the host.
 
-        ``log_p`` ``(L, B, N, K + 1)`` are the log-probabilities, which the loss has at hand. Returns ``query_idx`` and
-        ``target_idx``, both ``(L, M)`` int64: every layer matches the same number of pairs, M, those of the first image
-        first (:func:`matched_counts`). Numbers count within their image.
+        ``scores`` ``(L, B, N, C)`` come from the class term; the loss has them at hand.
         """
-        from scipy.optimize import linear_sum_assignment
-
-        layers, batch, queries, classes = log_p.shape
+        _, batch, queries, logits = scores.shape
         _check_shapes(batch, queries, targets)
-        labels, goals = _join(targets)
-        cost = self._cost(log_p, boxes, labels, goals, targets)
-        # What the checks need travels with the costs; float32 holds every label below 2^24 exactly.
-        packed = torch.cat([cost.flatten(), goals.flatten(), labels]).cpu().numpy()
-        costs, goal_boxes, goal_labels = np.split(packed, [cost.numel(), cost.numel() + goals.numel()])
-        _check_objects(goal_labels[:-1], goal_boxes.reshape(-1, 4)[:-1], targets, classes - 1)
-        costs = costs.reshape(cost.shape)
+        labels, target_boxes = _join(targets)
+        cost = self._cost(scores, boxes, labels, target_boxes, targets)
+        costs, host_labels, host_boxes = _to_host(cost, labels, target_boxes)
+        counts = [len(target["labels"]) for target in targets]
+        _check_objects(host_labels[:-1], host_boxes[:-1], counts, logits - self.class_term.no_object_logits)
         _check_predictions(costs)
-
-        matched = matched_counts(targets, queries)
-        pairs = np.empty((2, layers, sum(matched)), dtype=np.int64)
-        for layer in range(layers):
-            end = 0
-            for image, target in enumerate(targets):
-                start, end = end, end + matched[image]
-                own = costs[layer, image, :, : len(target["labels"])]
-                pairs[:, layer, start:end] = linear_sum_assignment(own)
-        return pairs[0], pairs[1]
+        return _assign(costs, counts)
 
     def cost(self, logits: Tensor, boxes: Tensor, targets: Targets) -> Tensor:
         """Cost of every query against every object of its own image, ``(L, B, N, max(T_max, 1))``, float32 or wider.
 
         Columns beyond an image's own objects mean nothing.
         """
-        return self._cost(at_least_float32(logits).log_softmax(-1), boxes, *_join(targets), targets)
+        return self._cost(self.class_term.scores(at_least_float32(logits)), boxes, *_join(targets), targets)
 
-    def _cost(self, log_p: Tensor, boxes: Tensor, labels: Tensor, goals: Tensor, targets: Targets) -> Tensor:
-        """:meth:`cost`, given log-probabilities and the joined targets."""
+    def _cost(self, scores: Tensor, boxes: Tensor, labels: Tensor, target_boxes: Tensor, targets: Targets) -> Tensor:
+        """:meth:`cost`, given scores and the joined targets."""
         boxes = at_least_float32(boxes)
-        shape = log_p.shape[:3]  # (L, B, N)
-        table = _padding_table(targets).to(log_p.device, non_blocking=True)  # (B, T)
+        table = _padding_table(targets).to(scores.device, non_blocking=True)  # (B, T)
         # A wrong label must not read outside the classes, which would break a CUDA process; it is reported later.
-        label = labels.clamp(0, log_p.shape[-1] - 1)[table]  # (B, T)
-        probability = log_p.gather(-1, label[:, None].expand(*shape, -1)).exp_()  # (L, B, N, T)
+        label = labels.clamp(0, scores.shape[-1] - 1)[table]  # (B, T)
+        class_cost = self.class_term.cost(scores, label)  # (L, B, N, T)
         # One plane of memory for each coordinate: the inner loops of what follows run over the objects.
-        goal = goals.T[:, table].movedim(0, -1)[:, None]  # (B, 1, T, 4)
-        pairs = boxes[..., None, :]  # (L, B, N, 1, 4)
-        distance = (pairs - goal).abs_().sum(-1)  # (L, B, N, T)
-        giou = generalized_box_iou_cxcywh(pairs, goal)  # (L, B, N, T)
-        return (self.cost_bbox * distance).sub_(probability, alpha=self.cost_class).sub_(giou, alpha=self.cost_giou)
+        target_box = target_boxes.T[:, table].movedim(0, -1)[:, None]  # (B, 1, T, 4)
+        box = boxes[..., None, :]  # (L, B, N, 1, 4)
+        distance = (box - target_box).abs_().sum(-1)  # (L, B, N, T)
+        giou = generalized_box_iou_cxcywh(box, target_box)  # (L, B, N, T)
+        return (self.cost_bbox * distance).add_(class_cost, alpha=self.cost_class).sub_(giou, alpha=self.cost_giou)
 
 
 def at_least_float32(x: Tensor) -> Tensor:
     """Half precision as float32, anything wider as it is."""
     return x.float() if x.dtype.itemsize < 4 else x
-
-
-def matched_counts(targets: Targets, queries: int) -> list[int]:
-    """Number of matched pairs of each image: ``min(N, T)``."""
-    return [min(queries, len(target["labels"])) for target in targets]
 
 
 def _join(targets: Targets) -> tuple[Tensor, Tensor]:
@@ -141,6 +146,36 @@ def _padding_table(targets: Targets) -> Tensor:
     column = np.arange(max(counts.max(), 1))
     table = np.where(column < counts, counts.cumsum()[:, None] - counts + column, counts.sum())
     return torch.from_numpy(table)
+
+
+def _to_host(*tensors: Tensor) -> list[np.ndarray]:
+    """The tensors as arrays of their shapes, in one copy to the host, which waits for the device only once.
+
+    They travel as the widest of their types; float32 holds every integer below 2^24 exactly.
+    """
+    packed = torch.cat([tensor.flatten() for tensor in tensors]).cpu().numpy()
+    ends = np.cumsum([tensor.numel() for tensor in tensors])
+    parts = np.split(packed, ends[:-1])
+    return [part.reshape(tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
+
+
+def _assign(costs: np.ndarray, counts: Sequence[int]) -> Matches:
+    """The pairs of the least sum in each layer and image of costs ``(L, B, N, T)``, for images with these objects."""
+    from scipy.optimize import linear_sum_assignment
+
+    layers, _, queries, _ = costs.shape
+    matched = [min(queries, count) for count in counts]
+    shape = (layers, sum(matched))
+    query, target = np.empty(shape, dtype=np.int64), np.empty(shape, dtype=np.int64)
+    for layer in range(layers):
+        end = 0
+        for image, count in enumerate(counts):
+            start, end = end, end + matched[image]
+            pairs = linear_sum_assignment(costs[layer, image, :, :count])
+            query[layer, start:end], target[layer, start:end] = pairs
+    layer_of_pair = np.broadcast_to(np.arange(layers)[:, None], shape)
+    image_of_pair = np.broadcast_to(np.repeat(np.arange(len(counts)), matched), shape)
+    return Matches(layer_of_pair, image_of_pair, query, target)
 
 
 def _check_shapes(batch: int, queries: int, targets: Targets) -> None:
@@ -165,35 +200,43 @@ def _check_shapes(batch: int, queries: int, targets: Targets) -> None:
             )
 
 
-def _check_objects(labels: np.ndarray, boxes: np.ndarray, targets: Targets, num_classes: int) -> None:
+def _check_objects(labels: np.ndarray, boxes: np.ndarray, counts: Sequence[int], num_classes: int) -> None:
     """Labels ``(D,)`` within the classes, boxes ``(D, 4)`` as cxcywh in [0, 1]: what a data set may get wrong."""
 
-    def refuse(bad: Any, what: str, why: str) -> None:
+    def show_label(number: int) -> str:
+        return f"label {int(labels[number])}"
+
+    def show_box(number: int) -> str:
+        return f"box {[round(float(x), 4) for x in boxes[number]]}"
+
+    def refuse(bad: Any, show: Callable[[int], str], why: str) -> None:
         if not bad.any():
             return
         first = int(bad.argmax())
-        counts = [len(target["labels"]) for target in targets]
         image = int(np.repeat(np.arange(len(counts)), counts)[first])
-        value = int(labels[first]) if what == "label" else [round(float(x), 4) for x in boxes[first]]
         number = first - sum(counts[:image])
-        raise ValueError(f"image {image} of the batch has the {what} {value} (object {number}), but {why}")
+        raise ValueError(f"image {image} of the batch has the {show(first)} (object {number}), but {why}")
 
     refuse(
         (labels < 0) | (labels >= num_classes),
-        "label",
+        show_label,
         f"the model has classes 0 to {num_classes - 1}. num_classes must be the highest category id + 1",
     )
-    refuse(~np.isfinite(boxes).all(-1), "box", "a box must be finite. Look for it in the annotations or the transforms")
+    refuse(
+        ~np.isfinite(boxes).all(-1),
+        show_box,
+        "a box must be finite. Look for it in the annotations or the transforms",
+    )
     refuse(
         (np.abs(boxes) > 1 + 2 * MARGIN).any(-1),  # the size of a box that leaves the picture on two sides
-        "box",
+        show_box,
         "the loss expects cxcywh in [0, 1]. This looks like pixels: divide by the width and height of the picture",
     )
     center, half = boxes[:, :2], boxes[:, 2:] / 2
     outside = (half < 0) | (center - half < -MARGIN) | (center + half > 1 + MARGIN)
     refuse(
         outside.any(-1),
-        "box",
+        show_box,
         "the loss expects cxcywh in [0, 1], and this one would reach out of the picture or have a negative size. "
         "It looks like xyxy (convert it with box_xyxy_to_cxcywh), or like COCO's xywh; or clip it to the picture",
     )

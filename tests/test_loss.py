@@ -11,8 +11,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
+from torchvision.ops import sigmoid_focal_loss
 
-from detr_mini import HungarianMatcher, SetCriterion
+from detr_mini import HungarianMatcher, SetCriterion, build_criterion
+from detr_mini.class_terms import FocalTerm, SoftmaxTerm
+from detr_mini.loss import flatten_layers, gather_targets, name_layers
+from detr_mini.modeling.config import get_config
 
 CLASSES = 4
 crowded = pytest.mark.filterwarnings("ignore:image . of the batch has .* objects")
@@ -131,6 +135,39 @@ def test_gradients_as_the_slow_loop() -> None:
     assert all(grad.abs().sum() > 0 for grad in ours)
 
 
+def focal_criterion() -> SetCriterion:
+    """The published one of Deformable DETR."""
+    weights = {"loss_ce": 2.0, "loss_bbox": 5.0, "loss_giou": 2.0}
+    return SetCriterion(CLASSES, HungarianMatcher(2, 5, 2, FocalTerm()), weights, class_term=FocalTerm())
+
+
+@crowded
+@pytest.mark.parametrize("counts", [[3, 0, 8], [0, 0]])
+def test_with_focal_loss_as_the_slow_loop(counts: list[int]) -> None:
+    outputs, targets = scene(6, counts)
+    outputs = changed(outputs, lambda value: value.detach()[..., :CLASSES].requires_grad_())  # K logits
+    num_boxes = max(sum(counts), 1)
+    losses = focal_criterion()(outputs, targets)
+    for suffix, layer in zip(("_0", "_1", ""), layers_of(outputs), strict=True):
+        one_hot, l1 = torch.zeros_like(layer["pred_logits"]), torch.zeros(())
+        right, cardinality_error = [], 0.0
+        for image, (query, target) in enumerate(focal_criterion().matcher(layer, targets)):
+            logits, labels = layer["pred_logits"][image], targets[image]["labels"]
+            for q, t in zip(query.tolist(), target.tolist(), strict=True):
+                one_hot[image, q, labels[t]] = 1
+                l1 = l1 + (layer["pred_boxes"][image, q] - targets[image]["boxes"][t]).abs().sum()
+                right.append(float(logits[q].argmax() == labels[t]))
+            cardinality_error += abs(sum(float(row.sigmoid().max() > 0.5) for row in logits) - len(labels))
+        focal = sigmoid_focal_loss(layer["pred_logits"], one_hot, alpha=0.25, gamma=2, reduction="sum")
+        assert_close(losses[f"loss_ce{suffix}"], focal / num_boxes)
+        assert_close(losses[f"loss_bbox{suffix}"], l1 / num_boxes)
+        assert losses[f"cardinality_error{suffix}"].item() == pytest.approx(cardinality_error / len(counts))
+    assert losses["class_error"].item() == pytest.approx(100 - 100 * sum(right) / max(len(right), 1))
+    total = focal_criterion().total(losses)
+    total.backward()
+    assert all(layer["pred_logits"].grad.abs().sum() > 0 for layer in layers_of(outputs))
+
+
 def test_perfect_predictions() -> None:
     _, targets = scene(5, [3, 0])
     logits = torch.full((2, 5, CLASSES + 1), -50.0)
@@ -194,6 +231,62 @@ def test_total_weighs_every_layer_alike() -> None:
     assert criterion().total(single) == 1 + 50 + 200
 
 
+@crowded
+def test_a_tensor_over_the_layers_is_what_has_the_names() -> None:
+    outputs, targets = scene(6, [3, 0, 8])
+    ours = criterion()
+    over_layers, named = ours.layer_losses(outputs, targets), ours(outputs, targets)
+    assert {term: values.shape for term, values in over_layers.items()} == {
+        "class_error": (1,),
+        "loss_ce": (3,),
+        "loss_bbox": (3,),
+        "loss_giou": (3,),
+        "cardinality_error": (3,),
+    }
+    for term, values in over_layers.items():
+        names = [f"{term}_0", f"{term}_1", term] if len(values) == 3 else [term]
+        assert values.tolist() == [named[name].item() for name in names]
+    assert ours.total(over_layers).item() == ours.total(named).item()
+    assert list(name_layers(over_layers)) == list(named)
+    assert flatten_layers(over_layers).tolist() == flatten_layers(named).tolist() == [v.item() for v in named.values()]
+
+
+def test_the_published_defaults() -> None:
+    ours = criterion()
+    assert ours.class_term == SoftmaxTerm(eos_coef=0.1)
+    assert ours.weight_dict == {"loss_ce": 1, "loss_bbox": 5, "loss_giou": 2}
+
+
+def test_build_criterion_puts_the_published_one_together() -> None:
+    config = get_config("nano", num_classes=7)
+    ours = build_criterion(config)
+    assert ours.num_classes == 7
+    assert (ours.matcher.cost_class, ours.matcher.cost_bbox, ours.matcher.cost_giou) == (1, 5, 2)
+    assert ours.class_term == SoftmaxTerm(eos_coef=0.1)
+    assert ours.weight_dict == {"loss_ce": 1, "loss_bbox": 5, "loss_giou": 2}
+    ours = build_criterion(config, eos_coef=0.3, bbox_loss_coef=4.0, giou_loss_coef=1.5)
+    assert ours.class_term == SoftmaxTerm(eos_coef=0.3)
+    assert ours.weight_dict == {"loss_ce": 1, "loss_bbox": 4, "loss_giou": 1.5}
+    assert (ours.matcher.cost_class, ours.matcher.cost_bbox, ours.matcher.cost_giou) == (1, 5, 2)
+
+
+def test_a_matcher_that_reads_logits_otherwise_is_refused() -> None:
+    with pytest.raises(ValueError, match="the criterion has a FocalTerm, but its matcher a SoftmaxTerm"):
+        criterion(class_term=FocalTerm())
+
+
+def test_masks_travel_with_their_objects() -> None:
+    outputs, targets = scene(6, [2, 0, 3])
+    without = criterion()(outputs, targets)
+    masks = torch.eye(5, dtype=torch.bool).view(5, 1, 5).split([2, 0, 3])  # (T, H, W), each object's own
+    targets = [target | {"masks": mask} for target, mask in zip(targets, masks, strict=True)]
+    assert_close(criterion()(outputs, targets), without, rtol=0, atol=0)
+    index = torch.tensor([[4, 0], [1, 2]])
+    gathered = gather_targets(targets, "masks", index)
+    assert gathered.shape == (2, 2, 1, 5)
+    assert gathered.int().argmax(-1).squeeze(-1).tolist() == index.tolist()
+
+
 def test_what_the_matcher_refuses_is_refused() -> None:
     outputs, targets = scene(4, [2, 2])
     targets[1]["labels"][1] = CLASSES
@@ -211,6 +304,8 @@ def test_what_the_matcher_refuses_is_refused() -> None:
 def test_a_criterion_for_another_number_of_classes_is_named() -> None:
     with pytest.raises(ValueError, match=f"{CLASSES + 1} logits a query, but num_classes is 90: the loss needs 91"):
         SetCriterion(90, HungarianMatcher())(*scene(4, [2]))
+    with pytest.raises(ValueError, match=f"{CLASSES + 1} logits .* num_classes is {CLASSES}: .* needs {CLASSES}, one"):
+        focal_criterion()(*scene(4, [2]))
 
 
 def test_half_precision_is_computed_in_float32() -> None:

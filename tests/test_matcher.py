@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -13,6 +14,8 @@ from torch.testing import assert_close
 from torchvision import ops
 
 from detr_mini import HungarianMatcher
+from detr_mini.class_terms import ClassTerm, FocalTerm, SoftmaxTerm
+from detr_mini.matcher import _to_host
 
 CLASSES = 4
 seeds = st.integers(0, 100_000)
@@ -83,6 +86,24 @@ def test_the_defaults_are_the_published_weights() -> None:
     assert (matcher.cost_class, matcher.cost_bbox, matcher.cost_giou) == (1, 5, 2)
 
 
+@crowded
+def test_a_class_term_can_be_exchanged() -> None:
+    """With the class alone, each image is matched as brute force over the term's own cost would."""
+    outputs, targets = scene(5, [3, 0, 6])
+    outputs["pred_logits"] = outputs["pred_logits"][..., :CLASSES]
+    matcher = HungarianMatcher(1, 0, 0, class_term=FocalTerm())
+    labels = torch.stack([F.pad(target["labels"], (0, 6 - len(target["labels"]))) for target in targets])
+    costs = FocalTerm().cost(outputs["pred_logits"][None], labels)[0]
+    for image, (query, target) in enumerate(matcher(outputs, targets)):
+        objects = len(targets[image]["labels"])
+        table = costs[image, :, :objects].tolist()
+        total = sum(table[q][t] for q, t in zip(query.tolist(), target.tolist(), strict=True))
+        assert total == pytest.approx(least_cost(table, 5, objects), abs=1e-5)
+    targets[2]["labels"][1] = CLASSES
+    with pytest.raises(ValueError, match=f"image 2 of the batch has the label {CLASSES} .object 1.*0 to {CLASSES - 1}"):
+        matcher(outputs, targets)
+
+
 def test_by_hand() -> None:
     logits = torch.zeros(1, 3, CLASSES + 1)
     boxes = torch.tensor([[[0.5, 0.5, 0.2, 0.2], [0.2, 0.2, 0.2, 0.2], [0.8, 0.8, 0.2, 0.2]]])
@@ -141,23 +162,45 @@ def test_all_layers_at_once_are_each_layer_alone() -> None:
     layers = [scene(6, [3, 0, 8], seed)[0] for seed in range(4)]
     targets = scene(6, [3, 0, 8], 9)[1]
     stacked = [torch.stack([layer[name] for layer in layers]) for name in ("pred_logits", "pred_boxes")]
-    query, target = HungarianMatcher().match_layers(stacked[0].log_softmax(-1), stacked[1], targets)
-    assert query.shape == target.shape == (4, 3 + 0 + 6)
-    for layer, ours in zip(layers, zip(query, target, strict=True), strict=True):
+    matches = HungarianMatcher().match_layers(stacked[0].log_softmax(-1), stacked[1], targets)
+    for index in (matches.layer, matches.image, matches.query, matches.target):
+        assert index.shape == (4, 3 + 0 + 6)
+        assert index.dtype == np.int64
+    assert (matches.layer == np.arange(4)[:, None]).all()
+    assert (matches.image == [0, 0, 0, 2, 2, 2, 2, 2, 2]).all()
+    for layer, query, target in zip(layers, matches.query, matches.target, strict=True):
         alone = [torch.cat(column) for column in zip(*HungarianMatcher()(layer, targets), strict=True)]
-        assert torch.equal(torch.from_numpy(np.stack(ours)), torch.stack(alone))
-    assert not np.array_equal(query[0], query[1])
+        assert torch.equal(torch.from_numpy(np.stack([query, target])), torch.stack(alone))
+    assert not np.array_equal(matches.query[0], matches.query[1])
 
 
+def test_what_goes_to_the_host_goes_together_and_comes_back_in_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    copies = []
+    cpu = Tensor.cpu
+    monkeypatch.setattr(Tensor, "cpu", lambda self: copies.append(self.shape) or cpu(self))
+    sent = torch.rand(2, 3, 4), torch.tensor([7, 2**24 - 1, -3]), torch.rand(0, 4), torch.rand(4, 2).T
+    arrays = _to_host(*sent)
+    assert copies == [(24 + 3 + 0 + 8,)]
+    for array, tensor in zip(arrays, sent, strict=True):
+        assert array.shape == tensor.shape
+        assert (array == tensor.numpy()).all()
+    assert _to_host(torch.zeros(1), torch.zeros(1, dtype=torch.float64))[0].dtype == np.float64
+
+
+@pytest.mark.parametrize("class_term", [SoftmaxTerm(), FocalTerm()], ids=["softmax", "focal"])
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 @pytest.mark.parametrize("name", ["pred_logits", "pred_boxes"])
 @pytest.mark.parametrize("counts", [[2, 3], [2, 0], [0, 0]])
-def test_predictions_that_are_not_finite_are_named(counts: list[int], name: str, value: float) -> None:
+def test_predictions_that_are_not_finite_are_named(
+    counts: list[int], name: str, value: float, class_term: ClassTerm
+) -> None:
     outputs, targets = scene(5, counts)
     outputs[name][1, 4, 0] = value
+    for target in targets:
+        target["labels"][:] = 1  # a class whose own logit is fine
     message = r"image 1 of the batch.*query 4 in decoder layer 0 is (nan|inf).*targets are sound.*learning rate"
     with pytest.raises(ValueError, match=message):
-        HungarianMatcher()(outputs, targets)
+        HungarianMatcher(class_term=class_term)(outputs, targets)
 
 
 def test_the_layer_of_a_prediction_that_is_not_finite_is_named() -> None:
