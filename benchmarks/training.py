@@ -59,7 +59,7 @@ def nano_step(
 
 
 Calls = dict[str, list[tuple[float, float]]]  # name to start and end, in seconds
-PIECES = {"forward": (DETR, "forward"), "loss": (SetCriterion, "forward"), "total": (SetCriterion, "total")}
+PIECES = {"forward": (DETR, "forward"), "loss": (SetCriterion, "layer_losses"), "total": (SetCriterion, "total")}
 PIECES["backward"] = (Tensor, "backward")
 
 

@@ -274,7 +274,7 @@ def test_too_few_classes_for_the_data(town, tmp_path):
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr("detr_mini.training.trainer.LOG_EVERY", 1)
     run = run_in(tmp_path, replace(RECIPE, lr=7.0))
-    monkeypatch.setattr(run.criterion, "total", lambda losses: losses["loss_ce"] * float("nan"))
+    monkeypatch.setattr(run.criterion, "total", lambda losses: losses["loss_ce"].sum() * float("nan"))
     with pytest.raises(FloatingPointError, match=r"the loss is nan in step 1 .*--lr, now 7\.0.*Nothing is saved yet"):
         run.step(*a_batch())
 

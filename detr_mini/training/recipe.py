@@ -6,6 +6,7 @@ Chapter: *Training*, ``book/14_train``.
 from dataclasses import dataclass, replace
 
 from detr_mini.data.transforms import PAPER_SIZES
+from detr_mini.loss import EOS_COEF, LOSS_WEIGHTS
 
 
 @dataclass(frozen=True)
@@ -20,9 +21,11 @@ class Recipe:
     warmup_steps: int = 0
     lr_drop: int | None = 200  # epoch after which the rates fall to a tenth; None: a cosine down to zero
     clip_max_norm: float = 0.1
-    eos_coef: float = 0.1  # weight of "no object" in the class loss
-    bbox_loss_coef: float = 5.0  # weight of the L1 loss; the matching cost keeps the published weights
-    giou_loss_coef: float = 2.0
+    eos_coef: float = EOS_COEF  # weight of "no object" in the class loss
+    bbox_loss_coef: float = LOSS_WEIGHTS[
+        "loss_bbox"
+    ]  # weight of the L1 loss; the matching cost keeps the published weights
+    giou_loss_coef: float = LOSS_WEIGHTS["loss_giou"]
     sizes: tuple[int, ...] | None = PAPER_SIZES  # short sides drawn in training; None: pictures as they are
     eval_every: int = 1  # epochs
 

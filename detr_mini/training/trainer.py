@@ -18,8 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from detr_mini import distributed
-from detr_mini.loss import SetCriterion
-from detr_mini.matcher import HungarianMatcher
+from detr_mini.loss import build_criterion, flatten_layers, name_layers
 from detr_mini.modeling.config import DETRConfig
 from detr_mini.modeling.detr import DETR
 from detr_mini.modeling.nested_tensor import NestedTensor
@@ -56,9 +55,12 @@ class Trainer:
         torch.manual_seed(seed)
         model = model if isinstance(model, DETR) else DETR(model)
         self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        weights = {"loss_ce": 1.0, "loss_bbox": recipe.bbox_loss_coef, "loss_giou": recipe.giou_loss_coef}
-        criterion = SetCriterion(model.config.num_classes, HungarianMatcher(), weights, recipe.eos_coef)
-        self.criterion = criterion.to(self.device)
+        self.criterion = build_criterion(
+            model.config,
+            eos_coef=recipe.eos_coef,
+            bbox_loss_coef=recipe.bbox_loss_coef,
+            giou_loss_coef=recipe.giou_loss_coef,
+        ).to(self.device)
         self.optimizer = torch.optim.AdamW(self._parameter_groups(), weight_decay=recipe.weight_decay, fused=True)
         self.epoch = 0  # finished ones
         self.batch = 0  # finished ones of this epoch
@@ -130,7 +132,7 @@ class Trainer:
         with self._autocast():
             outputs = self.parallel(samples)
         try:
-            losses = self.criterion(outputs, targets_here)
+            losses = self.criterion.layer_losses(outputs, targets_here)
         except ValueError as error:
             ids = [int(t["image_id"]) for t in targets if "image_id" in t]
             raise ValueError(
@@ -143,7 +145,7 @@ class Trainer:
         self.optimizer.step()
         self.scheduler.step()
         self.batch += 1
-        return self._add_to_log({"loss": total} | losses)
+        return self._add_to_log({"loss": total[None]} | losses)
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.device.type == "cuda":
@@ -153,7 +155,7 @@ class Trainer:
     @torch.no_grad()
     def _add_to_log(self, losses: dict[str, Tensor]) -> float | None:
         """Sum up on the device, and log the means of the last steps: one wait instead of one a step."""
-        values = torch.stack(list(losses.values()))
+        values = flatten_layers(losses)
         self.sums = values if self.sums is None else self.sums + values
         if self.steps % LOG_EVERY:
             return None
@@ -164,7 +166,7 @@ class Trainer:
                 f"the loss is {means[0]} in step {self.steps} or before: lower the learning rate "
                 f"(--lr, now {self.recipe.lr}). {self.folder.safe()}"
             )
-        self._log(lr=self.optimizer.param_groups[0]["lr"], **dict(zip(losses, means, strict=True)))
+        self._log(lr=self.optimizer.param_groups[0]["lr"], **dict(zip(name_layers(losses), means, strict=True)))
         return means[0]
 
     def _log(self, **values: float) -> None:
