@@ -19,7 +19,7 @@ from PIL import Image
 
 from detr_mini.colours import CARD, COLOURS, INK
 from detr_mini.data import CocoDetection, eval_transforms, make_data
-from detr_mini.teaching import notebook
+from detr_mini.teaching import notebook, pictures
 from detr_mini.teaching.notebook import setup, show
 
 
@@ -109,6 +109,31 @@ def test_few_colours_are_stored_as_a_palette_and_many_in_full(shown: list[Any]) 
     show(fig, alt="Sixty by sixty random colours.")
     few, many = (Image.open(io.BytesIO(base64.b64decode(data["image/png"]))) for data, _ in shown)
     assert (few.mode, many.mode) == ("P", "RGB")
+
+
+def ramps_with_a_stripe() -> np.ndarray:
+    """Thousands of soft colours, as of a sky over water, and one thin red line."""
+    across, down = np.meshgrid(np.linspace(0, 1, 300), np.linspace(0, 1, 200))
+    soft = np.stack([120 + 100 * across, 160 + 60 * down, 230 - 90 * across * down], axis=-1).round().astype(np.uint8)
+    soft[100, 140:160] = (200, 30, 40)
+    return soft
+
+
+def test_a_soft_picture_gets_small_and_a_thin_line_keeps_its_colour() -> None:
+    full = ramps_with_a_stripe()
+    stored = Image.open(io.BytesIO(pictures.png(Image.fromarray(full))))
+    assert stored.mode == "P"
+    off = np.abs(np.asarray(stored.convert("RGB"), dtype=int) - full)
+    assert off.mean() < 2.5
+    assert off.max() < 24, "what tests/conftest.py takes for another pixel"
+    assert off[100, 140:160].max() <= 2
+    assert pictures.png(Image.fromarray(full)) == pictures.png(Image.fromarray(full))
+
+
+def test_a_picture_of_few_colours_keeps_each_of_them() -> None:
+    few = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+    stored = Image.open(io.BytesIO(pictures.png(Image.fromarray(few))))
+    np.testing.assert_array_equal(np.asarray(stored.convert("RGB")), few)
 
 
 @pytest.mark.parametrize("alt", ["", "   ", "A plot"])

@@ -11,7 +11,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 
-LIT = "#0072B2"  # with white text on it: contrast 5.2
+from detr_mini.colours import COLOURS
+
+LIT = COLOURS["blue"]  # with white text on it: contrast 5.2
 WIDTH, TOP, BOTTOM = 360, 12, 230  # of one piece
 ROWS = (54, 160)
 COLUMNS = (62, 180, 298)
@@ -148,8 +150,11 @@ class Diagram:
 def diagram(lit: str | Iterable[str] = ()) -> Diagram:
     """The diagram of DETR with the named parts lit; the last expression of a cell shows it.
 
-    :param lit: names of parts, out of ``PARTS``.
-    :raises ValueError: a name that no part has.
+    Args:
+        lit: names of parts, out of ``PARTS``.
+
+    Raises:
+        ValueError: a name that no part has.
     """
     names = (lit,) if isinstance(lit, str) else tuple(lit)
     for name in names:

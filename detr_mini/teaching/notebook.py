@@ -9,22 +9,19 @@ stands in for it where it cannot be seen.
 from __future__ import annotations
 
 import base64
-import io
 import os
 import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from detr_mini.colours import CARD, COLOURS, INK, QUIET
+from detr_mini.teaching.pictures import CSS_DPI, checked_alt, drawn, png
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
 SCENE = 88  # the validation scene on every page: a road by a lake, small boats, a bus that the border cuts
-
-CSS_DPI = 96  # pixels of a page per inch of a figure
-SHARPNESS = 2  # pixels stored per pixel of the page: what a dense screen shows
 
 
 def setup(seed: int = 0) -> None:
@@ -135,36 +132,23 @@ def _set_figure_style() -> None:
 def show(fig: Figure, *, alt: str) -> None:
     """Display a figure at its size in inches, sharp on dense screens, and close it.
 
-    The picture's bytes depend on the figure alone. It is put out as a PNG, so that a check of stored
+    The picture's bytes depend on the figure alone. It is put out as a PNG with a palette, so that a check of stored
     outputs can compare pixels with a tolerance.
 
-    :param alt: what the picture shows, in a sentence or two, for readers who do not see it; it
-        becomes the image's text alternative in the built book and its plain-text form elsewhere.
-    :raises ValueError: ``alt`` is too short to say what there is to see.
+    Args:
+        fig: the figure.
+        alt: what the picture shows, in a sentence or two, for readers who do not see it; it becomes the image's text
+            alternative in the built book and its plain-text form elsewhere.
+
+    Raises:
+        ValueError: ``alt`` is too short to say what there is to see.
     """
     import matplotlib.pyplot as plt
     from IPython.display import display
 
-    alt = " ".join(alt.split())
-    if len(alt) < 15:
-        raise ValueError(f"alt={alt!r} is too short: say in a sentence what the figure shows")
-    picture = {"image/png": base64.b64encode(_png(fig)).decode("ascii"), "text/plain": alt}
+    alt = checked_alt(alt)
+    picture = {"image/png": base64.b64encode(png(drawn(fig))).decode("ascii"), "text/plain": alt}
     # With a width of its own, twice as dense a picture takes up the same space on the page.
     about: dict[str, Any] = {"image/png": {"alt": alt, "width": round(fig.get_figwidth() * CSS_DPI)}}
     plt.close(fig)
     display(picture, metadata=about, raw=True)  # type: ignore[no-untyped-call]
-
-
-def _png(fig: Figure) -> bytes:
-    """The figure as a PNG of 256 colours, a quarter of the size, where that loses nothing to the eye."""
-    import numpy as np
-    from PIL import Image
-
-    raw = io.BytesIO()
-    fig.savefig(raw, format="png", dpi=CSS_DPI * SHARPNESS, facecolor=fig.get_facecolor())
-    full = Image.open(raw).convert("RGB")
-    small = full.quantize(256, dither=Image.Dither.NONE)
-    loss = np.abs(np.asarray(small.convert("RGB"), dtype=int) - np.asarray(full, dtype=int)).mean()
-    file = io.BytesIO()
-    (small if loss < 0.5 else full).save(file, format="png", optimize=True)
-    return file.getvalue()
