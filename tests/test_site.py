@@ -56,6 +56,8 @@ def test_a_chapter_says_its_part_level_and_times_and_shows_the_diagram(site: Pat
     assert part.get_text() == parts()[path.stem]
     assert len(soup.select(".detr-diagram")) == 1
     assert len(soup.select(".detr-diagram a[aria-current]")) >= 1
+    assert len(soup.select(".detr-diagram svg")) == 2
+    assert not soup.select(".detr-diagram img"), "in the page, the ink follows the theme"
     assert [frame.get("class") for frame in soup.select(".chapter-head")] == [
         ["chapter-head", kind, "docutils", "container"] for kind in ("goals", "questions")
     ]

@@ -26,7 +26,7 @@ from sphinx.errors import ExtensionError
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from detr_mini.teaching.diagram import diagram
+from detr_mini.teaching.diagram import diagram, inlined
 
 log = logging.getLogger(__name__)
 
@@ -74,6 +74,8 @@ def prepare_notebook(app: Sphinx, docname: str, source: list[str]) -> None:
             settings.setdefault("image", {}).setdefault("alt", alts.pop())
         if "diagram(lit=" in "".join(cell["source"]):  # the head of a page is no place for code
             cell["metadata"].setdefault("tags", []).append("remove-input")
+            for output in cell["outputs"]:
+                output["data"]["text/html"] = inlined("".join(output["data"]["text/html"]))
         settings.setdefault("code_prompt_show", f"Show {folded_words(cell)}")
         settings.setdefault("code_prompt_hide", f"Hide {folded_words(cell)}")
     source[0] = json.dumps(notebook)
@@ -155,7 +157,7 @@ class DetrDiagram(SphinxDirective):
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        return [nodes.raw("", diagram()._repr_html_(), format="html")]
+        return [nodes.raw("", inlined(diagram()._repr_html_()), format="html")]
 
 
 class ExecutionStatus(SphinxDirective):

@@ -1,17 +1,20 @@
 """The one diagram of DETR, with the parts a chapter is about lit (the paper's Figure 2, with shapes).
 
-It is drawn as two SVG pieces that stand side by side on a wide page and one above the other on a
-phone. Ink follows the page's text colour, so it reads on light and on dark pages alike. Over each part lies
-a link to the chapter that builds it.
+It is drawn as two SVG pieces that stand side by side on a wide page and one above the other on a phone. Over each part
+lies a link to the chapter that builds it. In a notebook the pieces are pictures on a light card: of a drawing in a
+notebook that is not trusted yet, JupyterLab leaves the words alone. The built book has the drawings themselves in the
+page (``inlined``), where ink follows the page's text colour. Viewers that show no HTML find the whole as SVG.
 """
 
 from __future__ import annotations
 
+import base64
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 
-from detr_mini.colours import COLOURS
+from detr_mini.colours import CARD, COLOURS, INK
 
 LIT = COLOURS["blue"]  # with white text on it: contrast 5.2
 WIDTH, TOP, BOTTOM = 360, 12, 230  # of one piece
@@ -105,33 +108,45 @@ LABELS: dict[str, tuple[tuple[int, int, str], ...]] = {
 }
 
 
+WORDS = (
+    "the way of a picture to the encoder",
+    "from the object queries to predictions, and what training adds",
+)  # of the pieces
+PICTURE = re.compile(r'<img src="data:image/svg\+xml;base64,([^"]+)"[^>]*>')
+
+
 @dataclass(frozen=True)
 class Diagram:
     """The diagram as Jupyter and the built book show it."""
 
     lit: tuple[str, ...] = ()
 
-    def _repr_html_(self) -> str:
+    def __repr__(self) -> str:
         named = [part.words for name in self.lit for part in PARTS[name]]
-        label = (
+        return (
             "Diagram of DETR: image batch, padding and mask, backbone, 1×1 projection with positional encoding, "
             "encoder, decoder fed by object queries, class and box heads; in training, matching with the targets, "
             f"then the loss. Lit: {', '.join(named) or 'nothing'}."
         )
+
+    def _repr_html_(self) -> str:
         return (
-            f'<div class="detr-diagram" role="group" aria-label="{escape(label)}" style="display:flex;'
+            f'<div class="detr-diagram" role="group" aria-label="{escape(repr(self))}" style="display:flex;'
             'flex-wrap:wrap;justify-content:center;margin:0.5em 0">'
-            f"{self._piece(0)}{self._piece(1)}</div>"
+            f"{self._linked_piece(0)}{self._linked_piece(1)}</div>"
         )
 
-    def _piece(self, piece: int) -> str:
-        # In the order of the flow: where a viewer strips drawings from a page, the words still read in order.
-        boxes = [
-            "\n".join([_box(part, lit=name in self.lit) for part in parts] + [_label(x) for x in LABELS.get(name, ())])
-            for name, parts in PARTS.items()
-            if parts[0].piece == piece
-        ]
-        frame = _frame() if piece == 1 else ""
+    def _repr_svg_(self) -> str:
+        """Both pieces side by side, for viewers that show no HTML."""
+        size = f'width="{2 * WIDTH}" height="{BOTTOM - TOP}" viewBox="0 {TOP} {2 * WIDTH} {BOTTOM - TOP}"'
+        pieces = f'{self._drawing(0)}\n<g transform="translate({WIDTH})">\n{self._drawing(1)}\n</g>'
+        return f"<svg {size} {_ON_CARD}>\n<title>{escape(repr(self))}</title>\n{_card(2 * WIDTH)}\n{pieces}\n</svg>"
+
+    def _linked_piece(self, piece: int) -> str:
+        """A piece as a picture, with links over its parts."""
+        svg = (
+            f'<svg viewBox="0 {TOP} {WIDTH} {BOTTOM - TOP}" {_ON_CARD}>\n{_card(WIDTH)}\n{self._drawing(piece)}\n</svg>'
+        )
         links = [
             _link(part, CHAPTERS[name], lit=name in self.lit)
             for name, parts in PARTS.items()
@@ -140,11 +155,20 @@ class Diagram:
         ]
         return (
             '<div style="position:relative;flex:1 1 300px;min-width:0;max-width:400px">\n'
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 {TOP} {WIDTH} {BOTTOM - TOP}" aria-hidden="true" '
-            'style="display:block;width:100%;height:auto" font-size="12.5" text-anchor="middle" fill="currentColor">\n'
-            + "\n".join([frame, *map(_arrow, ARROWS[piece]), *boxes, "</svg>", *links])
+            f'<img src="data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}" '
+            f'alt="DETR: {WORDS[piece]}" width="{WIDTH}" style="display:block;width:100%;height:auto">\n'
+            + "\n".join(links)
             + "\n</div>"
         )
+
+    def _drawing(self, piece: int) -> str:
+        # In the order of the flow, as they are read aloud.
+        boxes = [
+            "\n".join([_box(part, lit=name in self.lit) for part in parts] + [_label(x) for x in LABELS.get(name, ())])
+            for name, parts in PARTS.items()
+            if parts[0].piece == piece
+        ]
+        return "\n".join([*([_frame()] if piece == 1 else []), *map(_arrow, ARROWS[piece]), *boxes])
 
 
 def diagram(lit: str | Iterable[str] = ()) -> Diagram:
@@ -161,6 +185,25 @@ def diagram(lit: str | Iterable[str] = ()) -> Diagram:
         if name not in PARTS:
             raise ValueError(f"no part of the diagram is called {name!r}; there are {', '.join(PARTS)}")
     return Diagram(names)
+
+
+def inlined(html: str) -> str:
+    """The HTML of a diagram with its pictures as drawings of the page: no card, ink in the colour of the text."""
+
+    def drawing(picture: re.Match[str]) -> str:
+        svg = base64.b64decode(picture[1]).decode().replace(f"{_card(WIDTH)}\n", "")
+        return svg.replace(_ON_CARD, f'{_SVG} aria-hidden="true" style="display:block;width:100%;height:auto"')
+
+    return PICTURE.sub(drawing, html)
+
+
+_SVG = 'xmlns="http://www.w3.org/2000/svg" font-size="12.5" text-anchor="middle" fill="currentColor"'
+_ON_CARD = f'{_SVG} font-family="sans-serif" color="{INK}"'
+
+
+def _card(width: int) -> str:
+    """The light ground of figures, for where the page's own may be dark."""
+    return f'<rect y="{TOP}" width="{width}" height="{BOTTOM - TOP}" fill="{CARD}"/>'
 
 
 def _box(part: Part, *, lit: bool) -> str:
