@@ -80,7 +80,7 @@ def sample(index: int = SCENE, split: str = "val") -> tuple[Tensor, dict[str, Te
 
 
 def book_data(name: str) -> Path:
-    """A file or folder of what the book alone reads, such as ``nano.jsonl``: it lies in ``book/data`` of a checkout.
+    """A file or folder of what the book alone reads, such as ``nano.jsonl``: it lies in ``book/data/`` of a checkout.
 
     Raises:
         FileNotFoundError: it is not there, as where the package was installed from a wheel and the notebook taken away.
