@@ -5,17 +5,17 @@ Chapter: *Evaluation*, ``book/15_evaluate``.
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from torchvision.ops import batched_nms
 from tqdm import tqdm
 
 from detr_mini import distributed
-from detr_mini.data import CocoDetection, collate
+from detr_mini.data import CocoDetection, Target, collate
 from detr_mini.modeling.detr import DETR, postprocess
 
 COCO_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -23,53 +23,62 @@ COCO_AREA_BINS = (32**2, 96**2)  # pixels: small below the first, large above th
 
 
 def evaluate(
-    model: DETR,
-    dataset: CocoDetection,
-    *,
-    device: torch.device | str = "cpu",
-    batch_size: int = 16,
-    workers: int = 0,
-    progress: bool = False,
+    model: DETR, dataset: CocoDetection, *, batch_size: int = 16, workers: int = 0, progress: bool = False
 ) -> dict[str, float]:
     """The twelve numbers of COCO's detection challenge, in [0, 1]; -1 where the data has no such objects.
 
     Args:
+        model: on any device, where it stays; it is put into evaluation mode for as long as this takes.
         dataset: with ``eval_transforms``.
+        batch_size: images that go through the model at once; they are padded to the size of the largest.
+        workers: processes that read images.
+        progress: show a bar.
 
     Returns:
         ``COCO_NAMES`` to values, as pycocotools computes them. The bins of small, medium and large objects are COCO's
         own unless the annotation file brings others (``info.area_bins``, two areas in pixels).
     """
-    results = detect(model, dataset, device, batch_size, workers, progress)
+    results = detect(model, dataset, batch_size=batch_size, workers=workers, progress=progress)
     return distributed.broadcast(coco_metrics(dataset, results) if distributed.rank() == 0 else {})
 
 
-@torch.no_grad()
 def detect(
-    model: DETR,
-    dataset: CocoDetection,
-    device: torch.device | str = "cpu",
-    batch_size: int = 16,
-    workers: int = 0,
-    progress: bool = False,
+    model: DETR, dataset: CocoDetection, *, batch_size: int = 16, workers: int = 0, progress: bool = False
 ) -> list[dict[str, Any]]:
     """Run the model over a data set: COCO's list of results, one entry for each query and image.
 
-    Several processes take a share each, and all get the whole list.
+    Several processes take a share each, and all get the whole list. The arguments are those of :func:`evaluate`.
     """
-    was_training = model.training
-    model = model.to(device).eval()
-    results: list[dict[str, Any]] = []
-    batches = DataLoader(
+    batches: DataLoader[Any] = DataLoader(
         dataset, batch_sampler=_my_batches(dataset, batch_size), collate_fn=collate, num_workers=workers
     )
-    for samples, targets in tqdm(batches, desc="evaluate", disable=not progress, leave=False):
-        outputs = model(samples.to(device))
-        sizes = torch.stack([target["orig_size"] for target in targets])
-        for target, found in zip(targets, postprocess(outputs, sizes), strict=True):
-            results += coco_results(int(target["image_id"]), found)
-    model.train(was_training)
+    results: list[dict[str, Any]] = []
+    with evaluation_mode(model):
+        for outputs, targets in _outputs(model, tqdm(batches, desc="evaluate", disable=not progress, leave=False)):
+            sizes = torch.stack([target["orig_size"] for target in targets])
+            for target, found in zip(targets, postprocess(outputs, sizes), strict=True):
+                results += coco_results(int(target["image_id"]), found)
     return [result for share in distributed.all_gather(results) for result in share]
+
+
+@contextlib.contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode for the length of a ``with`` block; each part of the model goes back to its own mode."""
+    modes = [(part, part.training) for part in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for part, mode in modes:
+            part.training = mode
+
+
+@torch.no_grad()
+def _outputs(model: DETR, batches: Iterable[Any]) -> Iterator[tuple[dict[str, Any], list[Target]]]:
+    """What the model makes of each batch, on its own device, and the batch's targets."""
+    device = next(model.parameters()).device
+    for samples, targets in batches:
+        yield model(samples.to(device)), targets
 
 
 def _my_batches(dataset: CocoDetection, batch_size: int) -> list[list[int]]:
@@ -94,29 +103,28 @@ def coco_metrics(dataset: CocoDetection, results: list[dict[str, Any]]) -> dict[
     return {name: float(value) for name, value in zip(COCO_NAMES, coco_eval.stats, strict=True)}
 
 
-@torch.no_grad()
 def layer_outputs(model: DETR, dataset: CocoDetection | Sequence[Any], *, batch_size: int = 16) -> dict[str, Tensor]:
     """What every decoder layer predicts on every image of a data set.
 
     Args:
-        model: in evaluation mode, with auxiliary outputs (``aux_loss``); without, there is the last layer only.
+        model: as :func:`evaluate` takes it; without auxiliary outputs (``aux_loss``) there is the last layer only.
         dataset: with ``eval_transforms``; a list of ``(image, target)`` pairs will do.
+        batch_size: images that go through the model at once.
 
     Returns:
         On the CPU ``pred_logits`` ``(layers, images, N, K + 1)`` and ``pred_boxes`` ``(layers, images, N, 4)`` as
         cxcywh in [0, 1], and of the images ``image_id`` ``(images,)`` and ``orig_size`` ``(images, 2)``.
     """
-    device = next(model.parameters()).device
     batches: DataLoader[Any] = DataLoader(dataset, batch_size=batch_size, collate_fn=collate)  # type: ignore[arg-type]
     parts: dict[str, list[Tensor]] = {"pred_logits": [], "pred_boxes": []}
     images: dict[str, list[Tensor]] = {"image_id": [], "orig_size": []}
-    for samples, targets in batches:
-        outputs = model(samples.to(device))
-        layers = [*outputs.get("aux_outputs", []), outputs]
-        for name, part in parts.items():
-            part.append(torch.stack([layer[name] for layer in layers]).cpu())
-        for name, values in images.items():
-            values += [target[name] for target in targets]
+    with evaluation_mode(model):
+        for outputs, targets in _outputs(model, batches):
+            layers = [*outputs.get("aux_outputs", []), outputs]
+            for name, part in parts.items():
+                part.append(torch.stack([layer[name] for layer in layers]).cpu())
+            for name, values in images.items():
+                values += [target[name] for target in targets]
     return {name: torch.cat(part, dim=1) for name, part in parts.items()} | {
         name: torch.stack(values) for name, values in images.items()
     }

@@ -1,7 +1,6 @@
 """Pictures of detections and of slots, in the book's colours."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,17 +58,6 @@ def detection_texts(found: Mapping[str, Tensor], class_names: Mapping[int, str])
     """``dog 0.97`` and the like, one for each detection."""
     pairs = zip(found["labels"].tolist(), found["scores"].tolist(), strict=True)
     return [f"{class_names.get(label, label)} {score:.2f}" for label, score in pairs]
-
-
-def save_detections(path: Path, image: Tensor, found: Mapping[str, Tensor], class_names: Mapping[int, str]) -> None:
-    """Write a picture ``(3, H, W)`` uint8 with its detections as a PNG, at least 800 pixels wide."""
-    from matplotlib.figure import Figure
-
-    _, height, width = image.shape
-    figure = Figure(figsize=(8, 8 * height / width), dpi=max(100, width / 8))
-    ax = figure.add_axes((0, 0, 1, 1))
-    draw_boxes(ax, image.permute(1, 2, 0).numpy(), found["boxes"], detection_texts(found, class_names))
-    figure.savefig(path, metadata={"Software": None})
 
 
 def slot_panels(boxes: Tensor, *, queries: Sequence[int] | None = None, columns: int = 5) -> "Figure":

@@ -9,9 +9,11 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 
 import detr_mini
 from detr_mini.commands.cli import main
+from detr_mini.data import CocoDetection
 
 SMALL = ["--epochs", "1", "--batch-size", "8", "--device", "cpu"]
 
@@ -51,7 +53,7 @@ def test_from_data_to_boxes(tmp_path):
     predict = ["predict", str(picture), "--weights", "run/model.safetensors", "--threshold", "0", "--out", "found"]
     predicted = shell(*predict, folder=tmp_path)
     assert predicted.returncode == 0, predicted.stderr
-    assert {p.suffix for p in (tmp_path / "found").iterdir()} == {".json", ".png"}
+    assert {p.suffix for p in (tmp_path / "found").iterdir()} == {".json", ".jpg"}
 
 
 def test_faulty_data_ends_in_messages_and_code_2(tmp_path, town_copy):
@@ -103,7 +105,7 @@ def test_what_cannot_be_done_is_said_and_gives_2(arguments, message, town, tmp_p
 
 
 @pytest.mark.parametrize(
-    "arguments", [[], ["sing"], ["train"], ["make-data", "x", "--train", "0"], ["predict"], ["train", "--data"]]
+    "arguments", [[], ["sing"], ["train"], ["make-data", "x", "--train", "-1"], ["predict"], ["train", "--data"]]
 )
 def test_a_wrong_command_gives_2_and_a_usage_line(arguments, capsys):
     with pytest.raises(SystemExit) as stop:
@@ -166,6 +168,59 @@ def test_ctrl_c_says_how_to_go_on(town, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Trainer, "step", stop)
     assert main(["train", "--data", str(town), "--out", str(tmp_path / "run"), *SMALL]) == 130
     assert "--resume" in capsys.readouterr().err
+
+
+def test_names_that_differ_between_model_and_data_are_said(town, tmp_path, capsys):
+    model = detr_mini.build("nano", hidden_dim=16, nheads=2)
+    data = CocoDetection(town, "val").class_names
+    for names, said in [({}, False), (data, False), (data | {13: "hut"}, True), ({1: "person"}, True)]:
+        model.class_names = names
+        detr_mini.save(model, tmp_path / "w.safetensors")
+        evaluate = ["evaluate", "--data", str(town), "--weights", str(tmp_path / "w.safetensors"), "--device", "cpu"]
+        assert main(evaluate) == 0
+        assert ("the model's classes are" in capsys.readouterr().err) == said
+
+
+def test_numbers_that_cannot_be_stored_are_said(town, tmp_path, capsys):
+    gone = str(tmp_path / "gone" / "numbers.json")
+    assert main(["evaluate", "--data", str(town), "--weights", "nano", "--device", "cpu", "--json", gone]) == 2
+    assert f"cannot write {gone}: No such file or directory" in capsys.readouterr().err
+
+
+def test_a_bug_keeps_its_traceback(monkeypatch):
+    def fail(_: object) -> None:
+        raise AttributeError("'Image' object has no attribute 'sise'")
+
+    monkeypatch.setattr("detr_mini.data.check_data", fail)
+    with pytest.raises(AttributeError, match="sise"):
+        main(["check-data", "x"])
+
+
+def test_a_gpu_that_is_too_small_is_said(monkeypatch, capsys):
+    def fail(_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nGPU 0 has ...")
+
+    monkeypatch.setattr("detr_mini.data.check_data", fail)
+    assert main(["check-data", "x"]) == 2
+    assert "CUDA out of memory. Tried to allocate 2 GiB. Try a smaller --batch-size" in capsys.readouterr().err
+
+
+def test_a_reader_who_leaves_ends_the_command_quietly(tmp_path):
+    """Several faults are more than fits the buffer of a pipe, of which the first line is read."""
+    (tmp_path / "annotations").mkdir(parents=True)
+    (tmp_path / "train").mkdir()
+    categories = [{"id": i, "name": "x" * 200} for i in range(-3000, 0)]
+    content = {"images": [], "annotations": [], "categories": categories}
+    (tmp_path / "annotations" / "instances_train.json").write_text(json.dumps(content))
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parent.parent)}
+    command = [sys.executable, "-m", "detr_mini", "check-data", str(tmp_path)]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stderr
+        process.stdout.readline()
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 141
 
 
 def test_which_of_several_gpus_is_left_open(monkeypatch):

@@ -12,6 +12,7 @@ from detr_mini.evaluation import (
     coco_metrics,
     detect,
     evaluate,
+    evaluation_mode,
     layer_metrics,
     layer_outputs,
     non_maximum_suppression,
@@ -160,3 +161,32 @@ def test_suppression_spares_other_classes_and_smaller_overlaps():
     kept = non_maximum_suppression(found, 0.7)
     assert sorted(kept["scores"].tolist()) == pytest.approx([0.6, 0.7, 0.9])
     assert kept["labels"].tolist() == [1, 2, 1]
+
+
+def test_each_part_of_a_model_goes_back_to_its_own_mode():
+    model = torch.nn.Sequential(torch.nn.Dropout(), torch.nn.Dropout()).train()
+    model[1].eval()
+    with evaluation_mode(model):
+        assert not any(part.training for part in model.modules())
+    assert [part.training for part in model.modules()] == [True, True, False]
+
+
+@pytest.mark.parametrize("measure", [evaluate, detect, layer_outputs])
+@pytest.mark.parametrize("training", [True, False])
+def test_a_model_keeps_its_mode_and_its_place_also_when_it_fails(measure, training, town, monkeypatch):
+    model = DETR(get_config("nano", hidden_dim=16, nheads=2, dropout=0.5)).train(training)
+    monkeypatch.setattr(DETR, "to", lambda *_: pytest.fail("the model is the caller's to move"))
+    dataset = CocoDetection(town, "val", eval_transforms(None))
+    seen = []
+
+    def fail(part, *_):
+        seen.append(part.training)
+        raise ZeroDivisionError
+
+    measure(model, dataset)
+    assert model.training == training
+    model.bbox_embed.register_forward_pre_hook(fail)
+    with pytest.raises(ZeroDivisionError):
+        measure(model, dataset)
+    assert seen == [False]
+    assert model.training == model.transformer.training == training

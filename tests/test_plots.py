@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from detr_mini.colours import COLOURS, QUIET
-from detr_mini.plots import detection_texts, draw_boxes, save_detections, slot_kinds, slot_panels
+from detr_mini.plots import detection_texts, draw_boxes, slot_kinds, slot_panels
 
 FOUND = {
     "scores": torch.tensor([0.987, 0.5]),
@@ -56,12 +56,3 @@ def test_boxes_are_where_they_belong():
 
 def test_texts_name_classes_and_fall_back_to_ids():
     assert detection_texts(FOUND, {7: "dog"}) == ["dog 0.99", "9 0.50"]
-
-
-def test_a_saved_picture_has_the_shape_of_the_original(tmp_path):
-    image = torch.randint(0, 255, (3, 90, 120), dtype=torch.uint8)
-    save_detections(tmp_path / "a.png", image, FOUND, {})
-    save_detections(tmp_path / "b.png", image, {k: v[:0] for k, v in FOUND.items()}, {})
-    first, second = (Image.open(tmp_path / name) for name in ("a.png", "b.png"))
-    assert first.size == second.size == (800, 600)
-    assert first.tobytes() != second.tobytes()

@@ -1,6 +1,7 @@
 """``detr-mini COMMAND ...``: all commands in one parser, and how each of them ends."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
@@ -9,32 +10,60 @@ from detr_mini.commands import check_data, evaluate, make_data, predict, train
 from detr_mini.commands.options import PROGRAM
 from detr_mini.errors import UserError
 
+EXIT_CODES = {  # and what each says
+    0: "done",
+    1: "a fault of the program, with a traceback",
+    2: "there is something to mend, which the message names",
+    130: "stopped with Ctrl-C",
+    141: "whoever read the output has gone, as in '... | head'",
+}
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit code: 0, 2 where the user has something to mend, 130 after Ctrl-C."""
+    """Run one command; returns one of ``EXIT_CODES``."""
     options = make_parser().parse_args(arguments)
+    title = f"{PROGRAM} {options.command}"
     try:
         options.run(options)
-    except (UserError, ValueError, OSError, FloatingPointError) as error:
-        print(f"{PROGRAM} {options.command}: {error}", file=sys.stderr)
-        return 2
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python flushes once more at its end, and would complain
+        return 141
     except KeyboardInterrupt as stop:
-        print(f"\n{PROGRAM} {options.command}: stopped{f', {stop}' if stop.args else ''}", file=sys.stderr)
+        print(f"\n{title}: stopped{f', {stop}' if stop.args else ''}", file=sys.stderr)
         if options.command == "train":
             print("go on with the same command and --resume", file=sys.stderr)
         return 130
+    except Exception as error:
+        sentence = _sentence(error)
+        if sentence is None:
+            raise
+        print(f"{title}: {sentence}", file=sys.stderr)
+        return 2
     return 0
 
 
 def make_parser() -> argparse.ArgumentParser:
     """All commands with their options and examples."""
+    codes = "\n".join(f"  {code:3}  {meaning}" for code, meaning in EXIT_CODES.items())
     root = argparse.ArgumentParser(
         PROGRAM,
         description="Detection transformers: data, training, evaluation, prediction.",
-        epilog=f"'{PROGRAM} COMMAND --help' shows the options of a command, with examples.",
+        epilog=f"'{PROGRAM} COMMAND --help' shows the options of a command, with examples.\n\nexit codes:\n{codes}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     root.add_argument("--version", action="version", version=f"{PROGRAM} {detr_mini.__version__}")
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for module in (make_data, check_data, train, evaluate, predict):
         module.add(commands)
     return root
+
+
+def _sentence(error: Exception) -> str | None:
+    """What to tell of an error that the user can mend; None for a bug, which keeps its traceback."""
+    if isinstance(error, (UserError, ValueError, OSError, FloatingPointError)):
+        return str(error)
+    torch = sys.modules.get("torch")
+    if torch is not None and isinstance(error, torch.OutOfMemoryError):
+        return f"the GPU's memory is too small for this: {str(error).splitlines()[0]} Try a smaller --batch-size"
+    return None

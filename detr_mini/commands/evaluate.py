@@ -2,9 +2,12 @@
 
 import argparse
 import json
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from detr_mini.commands.options import (
+    PROGRAM,
     Commands,
     add_command,
     add_data,
@@ -23,8 +26,8 @@ def add(commands: Commands) -> None:
     """Add the command with its options."""
     command = add_command(commands, "evaluate", run, "print COCO's twelve numbers, by pycocotools", EXAMPLES)
     add_data(command)
-    command.add_argument("--split", default="val", help="default %(default)s")
-    command.add_argument("--batch-size", type=count, default=16, help="default %(default)s")
+    command.add_argument("--split", default="val", metavar="NAME", help="default %(default)s")
+    command.add_argument("--batch-size", type=count, default=16, metavar="N", help="default %(default)s")
     command.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
     add_weights(command)
     add_device(command)
@@ -36,7 +39,6 @@ def run(options: argparse.Namespace) -> None:
     from detr_mini import distributed
     from detr_mini.data import CocoDetection, eval_transforms
     from detr_mini.evaluation import evaluate
-    from detr_mini.files import write_atomically
     from detr_mini.weights import load
 
     with distributed.processes(device(options.device)) as here:
@@ -44,17 +46,32 @@ def run(options: argparse.Namespace) -> None:
         model = load(options.weights, device=here)
         prepare = eval_transforms(model.config.image_size, model.config.max_size)
         dataset = CocoDetection(options.data, options.split, prepare)
-        results = evaluate(
-            model,
-            dataset,
-            device=here,
-            batch_size=options.batch_size,
-            workers=options.workers,
-            progress=distributed.rank() == 0,
-        )
-        if distributed.rank() > 0:
-            return
+        first = distributed.rank() == 0
+        if first and (difference := other_names(model.class_names, dataset.class_names)):
+            print(f"{PROGRAM} evaluate: {difference}", file=sys.stderr)
+        results = evaluate(model, dataset, batch_size=options.batch_size, workers=options.workers, progress=first)
+    if first:
+        _report(results, options.json)
+
+
+def other_names(model: Mapping[int, str], data: Mapping[int, str]) -> str | None:
+    """A sentence where classes of the data bear another name in the model, or none; a model may not know its names."""
+    if not model or all(model.get(number) == name for number, name in data.items()):
+        return None
+    known, asked = (", ".join(f"{number} {name}" for number, name in names.items()) for names in (model, data))
+    return f"the model's classes are {known}; the data's are {asked}. They are compared by number"
+
+
+def _report(results: Mapping[str, float], file: Path | None) -> None:
+    """Print the numbers, and store them where a file is named."""
+    from detr_mini.errors import StorageError
+    from detr_mini.files import write_atomically
+
     for name, value in results.items():
         print(f"{name:6} {value:.3f}")
-    if options.json:
-        write_atomically(options.json, (json.dumps(results, indent=2) + "\n").encode())
+    if file is None:
+        return
+    try:
+        write_atomically(file, (json.dumps(results, indent=2) + "\n").encode())
+    except OSError as error:
+        raise StorageError(f"cannot write {file}: {error.strerror or error}. Name another (--json)") from None

@@ -37,12 +37,20 @@ def add_data(command: argparse.ArgumentParser) -> None:
 
 def add_device(command: argparse.ArgumentParser) -> None:
     """``--device``; see :func:`device`."""
-    command.add_argument("--device", default="auto", help="auto (a GPU if there is one), cpu, cuda, cuda:1 ...")
+    command.add_argument(
+        "--device",
+        default="auto",
+        metavar="NAME",
+        help="auto (a GPU of CUDA if there is one, else the CPU), cpu, cuda, cuda:1 ..., or mps for the GPU of a Mac, "
+        "on which nothing was measured (default %(default)s)",
+    )
 
 
 def add_workers(command: argparse.ArgumentParser) -> None:
     """``--workers``: processes that read."""
-    command.add_argument("--workers", type=int, default=0, help="processes that read images (default %(default)s)")
+    command.add_argument(
+        "--workers", type=count_or_none, default=0, metavar="N", help="processes that read images (default %(default)s)"
+    )
 
 
 def add_weights(command: argparse.ArgumentParser) -> None:
@@ -75,9 +83,26 @@ def device(name: str) -> str:
 
 def count(text: str) -> int:
     """A whole number from 1 up, as a type of argparse."""
+    return _at_least(1, text)
+
+
+def count_or_none(text: str) -> int:
+    """A whole number from 0 up, as a type of argparse."""
+    return _at_least(0, text)
+
+
+def _at_least(least: int, text: str) -> int:
     value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, got {value}")
+    if value < least:
+        raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
+    return value
+
+
+def share(text: str) -> float:
+    """A number from 0 to 1, as a type of argparse."""
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"must lie between 0 and 1, got {text}")
     return value
 
 

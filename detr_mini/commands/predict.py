@@ -1,29 +1,102 @@
 """``detr-mini predict``."""
 
 import argparse
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from detr_mini.commands.options import Commands, add_command, add_device, add_weights, device
+from detr_mini.commands.options import PROGRAM, Commands, add_command, add_device, add_weights, count, device, share
+from detr_mini.errors import ImageError
 
-EXAMPLES = ["street.jpg", "holiday/*.jpg --weights runs/nano/model.safetensors --threshold 0.5 --out found"]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from detr_mini.modeling.detr import DETR
+
+EXAMPLES = [
+    "scenes/val",
+    "holiday/*.jpg --weights runs/mine/model.safetensors --threshold 0.5 --out found",
+]
+TOWN_ONLY = f"""The shipped models, nano and mini, know a drawn town only: what they say about a photograph is
+chance, however high it scores. Draw some scenes for them:
+  {PROGRAM} make-data scenes --train 0 --val 20
+  {PROGRAM} predict scenes/val"""
 
 
 def add(commands: Commands) -> None:
     """Add the command with its options."""
-    summary = "detect objects; write NAME.json and NAME.png, the picture with its boxes, for each picture"
+    summary = "detect objects in images; write the boxes of each as NAME.boxes.json and drawn, NAME.boxes.jpg"
     command = add_command(commands, "predict", run, summary, EXAMPLES)
-    command.add_argument("images", type=Path, nargs="+", metavar="IMAGE")
-    command.add_argument("--threshold", type=float, default=0.7, help="lowest score shown (default %(default)s)")
+    command.description = f"{command.description}\n\n{TOWN_ONLY}"
+    command.add_argument("images", nargs="+", metavar="IMAGE", help="a file, a folder, or a pattern such as 'a/*.jpg'")
+    command.add_argument(
+        "--threshold", type=share, default=0.7, metavar="SCORE", help="lowest score shown (default %(default)s)"
+    )
     command.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="default %(default)s")
+    command.add_argument(
+        "--batch-size", type=count, default=4, metavar="N", help="images in memory at once (default %(default)s)"
+    )
     add_weights(command)
     add_device(command)
 
 
 def run(options: argparse.Namespace) -> None:
     """Detect objects and write what was found."""
-    from detr_mini.prediction import write_predictions
+    from tqdm import tqdm
+
+    from detr_mini.commands.images import find_images
+    from detr_mini.commands.results import Results
     from detr_mini.weights import load
 
-    model = load(options.weights, device=device(options.device))
-    for path in write_predictions(model, options.images, options.out, threshold=options.threshold):
-        print(path)
+    images, faults = find_images(options.images)
+    if images:
+        model = load(options.weights, device=device(options.device))
+        if _knows_tiny_town(model):
+            print(f"{PROGRAM} predict: {_town_notice(options.weights, model)}", file=sys.stderr)
+        about = {"weights": options.weights, "classes": model.class_names, "threshold": options.threshold}
+        results = Results(options.out, images)
+        with tqdm(total=len(images), desc="predict", unit="image", disable=None, leave=False) as bar:
+            for start in range(0, len(images), options.batch_size):
+                batch = images[start : start + options.batch_size]
+                for path, image, found in _predictions(model, batch, options.threshold, faults):
+                    for written in results.write(path, image, found, model.class_names, about):
+                        bar.write(str(written))
+                bar.update(len(batch))
+    if len(faults) == 1:
+        raise ImageError(faults[0])
+    if faults:
+        raise ImageError(f"{len(faults)} inputs gave nothing:" + "".join(f"\n  {fault}" for fault in faults))
+
+
+def _predictions(
+    model: "DETR", paths: list[Path], threshold: float, faults: list[str]
+) -> Iterator[tuple[Path, "Tensor", dict[str, Any]]]:
+    """Path, pixels and detections of the images that can be read; ``faults`` receives what is wrong with others."""
+    from detr_mini.data import ImageError, read_image
+    from detr_mini.prediction import predict
+
+    images = {}
+    for path in paths:
+        try:
+            images[path] = read_image(path)
+        except ImageError as error:
+            faults.append(str(error))
+    found = predict(model, list(images.values()), threshold=threshold, batch_size=len(paths))
+    for (path, image), one in zip(images.items(), found, strict=True):
+        yield path, image, one
+
+
+def _knows_tiny_town(model: "DETR") -> bool:
+    """Whether it was trained on the drawn data set, by the names of its classes."""
+    from detr_mini.data import CATEGORIES
+
+    return model.class_names == {category.id: category.name for category in CATEGORIES if category.isthing}
+
+
+def _town_notice(weights: str, model: "DETR") -> str:
+    names = ", ".join(model.class_names.values())
+    return (
+        f"{weights} knows a drawn town only ({names}); what it says about photographs is chance, however high it "
+        f"scores. '{PROGRAM} predict --help' says how to draw scenes for it"
+    )

@@ -3,13 +3,17 @@
 Chapter: *Data preparation*, ``book/04_data``.
 """
 
+import contextlib
 import os
 import warnings
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
+
+from detr_mini.errors import ImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # what photographs come in; EPS would start Ghostscript
 WHITE = 65_535  # of a 16-bit grey
@@ -23,12 +27,9 @@ UPRIGHT = {  # how to turn a picture of that orientation; 1 is upright already
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+TURNED = (5, 6, 7, 8)  # of these, those that make height of width
 # What Pillow says of a file that ends too early, in one format or another.
 CUT_SHORT = ("truncated", "not enough image data", "broken data stream", "reached eof", "buffer is not large enough")
-
-
-class ImageError(ValueError):
-    """A picture that cannot be used; the text says why, and what to do."""
 
 
 def read_image(path: str | os.PathLike[str]) -> Tensor:
@@ -42,14 +43,32 @@ def read_image(path: str | os.PathLike[str]) -> Tensor:
     Raises:
         ImageError: the file cannot be read; the message names it, says why, and what to do.
     """
+    with _opened(path) as file:
+        file.load()
+        turn = UPRIGHT.get(file.getexif().get(ORIENTATION, 1))
+        return to_rgb(file if turn is None else file.transpose(turn))
+
+
+def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Height and width that :func:`read_image` will give, from the head of the file alone.
+
+    Raises:
+        ImageError: the file cannot be opened as an image, or is too large; its pixels may be damaged all the same.
+    """
+    with _opened(path) as file:
+        lies = file.getexif().get(ORIENTATION, 1) in TURNED
+        return (file.width, file.height) if lies else (file.height, file.width)
+
+
+@contextlib.contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+    """An image file to read from; whatever goes wrong with it becomes an ImageError that names it."""
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata; the pixels are sound or refused
             with open(path, "rb") as stream, Image.open(stream, formats=FORMATS) as file:
                 _require_size(file)
-                file.load()
-                turn = UPRIGHT.get(file.getexif().get(ORIENTATION, 1))
-                return to_rgb(file if turn is None else file.transpose(turn))
+                yield file
     except Exception as error:  # a damaged file can make Pillow raise anything, from OSError to SyntaxError
         empty = os.path.isfile(path) and os.path.getsize(path) == 0
         reason = "the file is empty (0 bytes). Write it again" if empty else _reason(error)

@@ -102,7 +102,7 @@ def train(
                     raise KeyboardInterrupt(f"step {run.steps} is finished and saved")
             results = {}
             if (run.epoch + 1) % recipe.eval_every == 0 or run.epoch + 1 == recipe.epochs:
-                results = evaluate(run.model, val_set, device=run.device, workers=workers)
+                results = evaluate(run.model, val_set, workers=workers)
             run.finish_epoch(results)
             if progress:
                 tqdm.write(f"epoch {run.epoch}: " + "  ".join(f"{k} {v:.3f}" for k, v in list(results.items())[:3]))

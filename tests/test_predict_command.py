@@ -1,0 +1,216 @@
+"""``detr-mini predict``: which images are meant, what is written for them, and what is never written over."""
+
+import json
+import weakref
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+import detr_mini
+from detr_mini.commands.cli import main
+from detr_mini.commands.images import find_images
+from detr_mini.data import draw_scene, read_image
+from detr_mini.modeling.config import get_config
+
+NAMES = {i: f"class {i}" for i in range(14)}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty folder to work in, but for weights of a small model, ``w.safetensors``."""
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    model = detr_mini.DETR(get_config("nano", hidden_dim=16, nheads=2, num_queries=8)).eval()
+    model.class_names = NAMES
+    detr_mini.save(model, "w.safetensors")
+    return tmp_path
+
+
+def draw(*names: str) -> None:
+    for number, name in enumerate(names):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        draw_scene(number).image.save(name)
+
+
+def predict(*arguments: str) -> int:
+    return main(["predict", *arguments, "--weights", "w.safetensors", "--threshold", "0", "--device", "cpu"])
+
+
+def listed(folder: str) -> list[str]:
+    return sorted(path.name for path in Path(folder).iterdir())
+
+
+def test_both_files_say_what_was_found(capsys):
+    draw("a/street.png")
+    assert predict("a/street.png", "--out", "out") == 0
+    assert capsys.readouterr().out.splitlines() == [
+        str(Path("out/street.boxes.json")),
+        str(Path("out/street.boxes.jpg")),
+    ]
+    content = json.loads(Path("out/street.boxes.json").read_text())
+    picture = draw_scene(0).image
+    assert (content["file"], content["width"], content["height"]) == ("a/street.png", *picture.size)
+    assert content["weights"] == "w.safetensors"
+    assert content["classes"] == {str(number): name for number, name in NAMES.items()}
+    (found,) = detr_mini.predict(detr_mini.load("w.safetensors"), [picture], threshold=0)
+    limits = torch.tensor([*picture.size, *picture.size])
+    for one, score, label, box in zip(content["detections"], *found.values(), strict=True):
+        assert (one["label"], one["name"]) == (label, f"class {label}")
+        assert one["score"] == pytest.approx(score.item(), abs=1e-4)
+        assert one["box"] == pytest.approx(box.clamp(min=0).minimum(limits).tolist(), abs=0.006)
+    with Image.open("out/street.boxes.jpg") as drawn:
+        assert max(drawn.size) == 800
+
+
+def test_boxes_are_clipped_to_the_image(monkeypatch):
+    draw("a.png")
+    outputs = {"pred_logits": torch.zeros(1, 1, 15), "pred_boxes": torch.tensor([[[0.5, 0.5, 1.2, 1.2]]])}
+    monkeypatch.setattr(detr_mini.DETR, "forward", lambda *_: outputs)
+    assert predict("a.png") == 0
+    (one,) = json.loads(Path("predictions/a.boxes.json").read_text())["detections"]
+    assert one["box"] == [0, 0, *draw_scene(0).image.size]
+
+
+def test_one_bad_file_costs_only_itself(capsys):
+    draw("in/a.png", "in/c.png")
+    Path("in/b.jpg").write_bytes(b"not an image")
+    assert predict("in", "gone.jpg", "--batch-size", "2") == 2
+    assert listed("predictions") == ["a.boxes.jpg", "a.boxes.json", "c.boxes.jpg", "c.boxes.json"]
+    error = capsys.readouterr().err
+    assert "2 inputs gave nothing" in error
+    assert "in/b.jpg: it is no picture" in error
+    assert "gone.jpg: No such file" in error
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("https://example.com/street.jpg", "https://example.com/street.jpg is an address"),
+        ("empty", "the folder empty has no images in it (JPEG, PNG"),
+        ("empty/*.jpg", "no image fits empty/*.jpg"),
+    ],
+)
+def test_what_means_no_image_is_said(argument, message, capsys):
+    Path("empty").mkdir()
+    assert predict(argument) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("predictions").exists()
+
+
+def test_folders_and_patterns():
+    draw("in/b.PNG", "in/a.jpg", "in/deep/c.webp", "in/.hidden.png", "in/[x].png")
+    Path("in/notes.txt").touch()
+    files = [Path("in/[x].png"), Path("in/a.jpg"), Path("in/b.PNG")]
+    assert find_images(["in"]) == (files, [])
+    assert find_images(["in/*"]) == (files, [])
+    assert find_images(["in/*.jpg", "in/a.jpg"]) == ([Path("in/a.jpg")], [])
+    assert find_images(["in/**/*.webp"]) == ([Path("in/deep/c.webp")], [])
+    assert find_images(["in/[x].png"]) == ([Path("in/[x].png")], []), "a file, though it looks like a pattern"
+
+
+def test_an_image_is_never_written_over():
+    draw("gray.png", "gray.boxes.jpg")
+    before = {path: Path(path).read_bytes() for path in ("gray.png", "gray.boxes.jpg")}
+    assert predict("gray.png", "gray.boxes.jpg", "--out", ".") == 0
+    assert {path: Path(path).read_bytes() for path in before} == before
+    assert Path("gray.png.boxes.json").exists()
+    assert Path("gray.boxes.boxes.json").exists()
+
+
+@pytest.mark.parametrize("mine", ["street.boxes.json", "street.boxes.jpg"])
+@pytest.mark.parametrize("content", [b"mine", b"[]", b'{"made_by": "me", "file": "street.png"}'])
+def test_a_file_of_somebody_else_is_never_written_over(mine, content):
+    draw("street.png")
+    Path("out").mkdir()
+    Path("out", mine).write_bytes(content)
+    assert predict("street.png", "--out", "out") == 0
+    assert Path("out", mine).read_bytes() == content
+    assert listed("out") == sorted(["street.png.boxes.jpg", "street.png.boxes.json", mine])
+
+
+def test_the_same_image_again_replaces_its_results_and_another_of_its_name_does_not():
+    draw("a/1.jpg", "b/1.jpg")
+    for _ in range(2):
+        assert predict("a/1.jpg", "--out", "out") == 0
+        assert listed("out") == ["1.boxes.jpg", "1.boxes.json"]
+    first = Path("out/1.boxes.json").read_bytes()
+    assert predict("b/1.jpg", "--out", "out") == 0
+    assert Path("out/1.boxes.json").read_bytes() == first
+    assert len(listed("out")) == 4
+
+
+def test_images_of_one_name_in_one_call_do_not_meet():
+    draw("a/1.jpg", "a/1.png", "b/1.jpg", "b/1.JPG")
+    assert predict("a", "b", "--out", "out") == 0
+    files = [json.loads(path.read_text())["file"] for path in Path("out").glob("*.json")]
+    assert sorted(files) == ["a/1.jpg", "a/1.png", "b/1.JPG", "b/1.jpg"]
+    assert len(list(Path("out").glob("*.jpg"))) == 4
+
+
+def test_results_are_no_images_of_the_next_call():
+    draw("a.png")
+    for _ in range(2):
+        assert predict(".", "--out", ".") == 0
+        assert listed(".") == ["a.boxes.jpg", "a.boxes.json", "a.png", "w.safetensors"]
+
+
+def test_a_folder_that_cannot_be_is_said(capsys):
+    draw("a.png")
+    assert predict("a.png", "--out", "a.png") == 2
+    assert "cannot make the folder a.png: File exists" in capsys.readouterr().err
+
+
+def test_a_full_disk_is_said(monkeypatch, capsys):
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    draw("a.png")
+    monkeypatch.setattr("detr_mini.commands.results.write_atomically", fail)
+    assert predict("a.png") == 2
+    assert "a.boxes.json or a.boxes.jpg: No space left on device" in capsys.readouterr().err
+
+
+def test_many_images_are_never_in_memory_together(monkeypatch):
+    for number in range(24):
+        Image.new("RGB", (90, 60)).save(f"{number}.png")
+    alive: weakref.WeakSet[torch.Tensor] = weakref.WeakSet()
+    most = []
+
+    def read(path: Path) -> torch.Tensor:
+        image = read_image(path)
+        alive.add(image)
+        most.append(len(alive))
+        return image
+
+    monkeypatch.setattr("detr_mini.data.read_image", read)
+    assert predict(".", "--batch-size", "3") == 0
+    assert len(most) == 24
+    assert max(most) <= 4, "a batch, and the last of the batch before"
+
+
+@pytest.mark.parametrize("value", ["5", "-0.1", "nan", "high"])
+def test_a_threshold_is_a_score(value, capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["predict", "a.png", "--threshold", value])
+    assert stop.value.code == 2
+    assert "--threshold" in capsys.readouterr().err
+
+
+def test_models_of_the_drawn_town_say_so(capsys):
+    draw("a.png")
+    town = detr_mini.load("nano")
+    detr_mini.save(town, "town.safetensors")
+    for weights, said in [("nano", True), ("town.safetensors", True), ("w.safetensors", False)]:
+        assert main(["predict", "a.png", "--weights", weights, "--device", "cpu"]) == 0
+        assert ("knows a drawn town only" in capsys.readouterr().err) == said
+    with pytest.raises(SystemExit):
+        main(["predict", "--help"])
+    assert "chance" in capsys.readouterr().out
+
+
+def test_the_scenes_that_help_offers_can_be_drawn_and_predicted():
+    assert main(["make-data", "scenes", "--train", "0", "--val", "2", "--workers", "1"]) == 0
+    assert predict("scenes/val") == 0
+    assert len(listed("predictions")) == 4
