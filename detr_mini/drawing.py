@@ -7,7 +7,6 @@ from PIL import Image, ImageColor, ImageDraw, ImageFont
 from torch import Tensor
 
 from detr_mini.colours import CARD, COLOURS, INK
-from detr_mini.plots import detection_texts
 
 SMALLEST = 800  # pixels: a smaller image is enlarged until its long side has them, or no text would fit
 LINE, RIM, TEXT = 0.0035, 0.0012, 0.018  # of the long side: a box's line, the light rim on either side of it, its text
@@ -42,6 +41,12 @@ def draw_detections(image: Tensor, found: Mapping[str, Tensor], class_names: Map
     for box, colour, text in marks:
         _draw_label(draw, box, colour, text)
     return picture
+
+
+def detection_texts(found: Mapping[str, Tensor], class_names: Mapping[int, str]) -> list[str]:
+    """``dog 0.97`` and the like, one for each detection."""
+    pairs = zip(found["labels"].tolist(), found["scores"].tolist(), strict=True)
+    return [f"{class_names.get(label, label)} {score:.2f}" for label, score in pairs]
 
 
 def _colour(label: int, class_names: Mapping[int, str]) -> str:

@@ -1,13 +1,17 @@
-"""Pictures of detections and of slots, in the book's colours."""
+"""Figures of detections and of slots with Matplotlib, in the book's colours: ``pip install "detr-mini[plots]"``."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
 
 from detr_mini.colours import CARD, COLOURS, INK, QUIET
+from detr_mini.drawing import detection_texts as detection_texts  # what draw_boxes takes as texts
 
+if find_spec("matplotlib") is None:
+    raise ImportError('there is no matplotlib here, which figures need: pip install "detr-mini[plots]"')
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -52,12 +56,6 @@ def draw_boxes(ax: "Axes", image: Any, boxes: Tensor, texts: Sequence[str], *, c
                 color="white",
                 bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.4},
             )
-
-
-def detection_texts(found: Mapping[str, Tensor], class_names: Mapping[int, str]) -> list[str]:
-    """``dog 0.97`` and the like, one for each detection."""
-    pairs = zip(found["labels"].tolist(), found["scores"].tolist(), strict=True)
-    return [f"{class_names.get(label, label)} {score:.2f}" for label, score in pairs]
 
 
 def slot_panels(boxes: Tensor, *, queries: Sequence[int] | None = None, columns: int = 5) -> "Figure":

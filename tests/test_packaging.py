@@ -172,7 +172,6 @@ def alone(*command: str | Path, folder: Path) -> subprocess.CompletedProcess[str
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
-@pytest.mark.xfail(reason="the command draws with Matplotlib still")
 @pytest.mark.slow
 def test_the_wheel_alone_predicts(fresh: Path, tmp_path: Path) -> None:
     draw_scene(88).image.save(tmp_path / "scene.png")
@@ -185,13 +184,7 @@ def test_the_wheel_alone_predicts(fresh: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("module", "extra"),
-    [
-        pytest.param("plots", "plots", marks=pytest.mark.xfail(reason="the command draws with it still")),
-        ("teaching", "chapters"),
-    ],
-)
+@pytest.mark.parametrize(("module", "extra"), [("plots", "plots"), ("teaching", "chapters")])
 def test_what_needs_matplotlib_says_how_to_get_it(fresh: Path, tmp_path: Path, module: str, extra: str) -> None:
     result = alone(fresh / "python", "-c", f"import detr_mini.{module}", folder=tmp_path)
     assert result.stderr.splitlines()[-1].endswith(f'pip install "detr-mini[{extra}]"'), result.stderr
