@@ -1,5 +1,6 @@
 # One command each: `make book` renders the book, `make test` runs every check.
-# A first run makes .venv from the pins in requirements.txt; later runs find it there.
+# A first run makes .venv from the pins in requirements.txt; later runs find it there. With PYTHON=..., .venv is made
+# anew where it has another Python.
 
 PYTHON ?= python3
 PORT ?= 8000
@@ -8,14 +9,21 @@ LARGE_TOWN ?= data/tiny_town_large
 
 BIN := .venv/bin
 READY := .venv/.ready
+VERSION := -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2> /dev/null
+ifneq ($(origin PYTHON), file)  # asked for, on the command line or in the environment
+  HAVE := $(shell test ! -e $(BIN)/python || $(BIN)/python $(VERSION))
+  ifneq ($(or $(HAVE),none), $(shell $(PYTHON) $(VERSION) || echo missing))
+    OTHER := other-python
+  endif
+endif
 SITE := _build/html
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf serve test lint bench nano mini clean
+.PHONY: help book pdf serve test lint bench nano mini clean other-python
 
 help:  ## show this list
 	@echo "Usage: make TARGET [PYTHON=python3.12]"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # Built afresh each time: a page that is not read again cannot warn again.
 book: $(READY)  ## render the book to _build/html
@@ -63,14 +71,17 @@ clean:  ## remove what was built; .venv, data and runs stay
 	rm -rf _build build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -path ./.venv -prune -o -type d \( -name __pycache__ -o -name .ipynb_checkpoints \) -exec rm -rf {} +
 
-$(READY): requirements.txt pyproject.toml
+other-python:
+	@test -z "$(HAVE)" || echo "There is a .venv with Python $(HAVE); it makes room for one with $$($(PYTHON) --version 2>&1)."
+
+$(READY): requirements.txt pyproject.toml $(OTHER)
 	@command -v $(PYTHON) > /dev/null || { \
 	  echo "There is no '$(PYTHON)' here. Install Python 3.11, 3.12 or 3.13, or name yours:" >&2; \
 	  echo "  make PYTHON=/path/to/python3.12" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' || { \
 	  echo "This needs Python 3.11, 3.12 or 3.13; '$(PYTHON)' is $$($(PYTHON) --version 2>&1). Name another:" >&2; \
 	  echo "  make PYTHON=python3.12" >&2; exit 1; }
-	@$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear .venv || { \
+	@test -z "$(OTHER)" && $(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear .venv || { \
 	  echo "No virtual environment could be made. On Debian and Ubuntu: sudo apt install python3-venv" >&2; exit 1; }
 	@echo "Installing the pinned packages into .venv: a few minutes and 7 GB the first time."
 	$(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar off -r requirements.txt
