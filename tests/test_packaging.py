@@ -21,6 +21,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from detr_mini.commands.cli import make_parser
 from detr_mini.data import draw_scene
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -129,6 +130,34 @@ def test_the_core_asks_for_no_matplotlib(metadata: Message) -> None:
     asked = [Requirement(line) for line in metadata.get_all("Requires-Dist", [])]
     assert {"torch", "pillow"} <= {one.name for one in asked if one.marker is None}
     assert not {"matplotlib", "ipython"} & {one.name for one in asked if one.marker is None}
+
+
+# --- the README
+
+
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def test_the_readme_links_to_files_that_are_there_and_its_pictures_are_small_and_said_in_words() -> None:
+    pictures = re.findall(r"!\[([^\]]*)\]\(([^)]+)\)", README)
+    assert len(pictures) >= 3
+    for alt, name in pictures:
+        assert len(alt.split()) > 10
+        assert (ROOT / name).stat().st_size < 150_000
+    headings = {
+        re.sub(r"[^\w -]", "", line.lstrip("# ").lower()).replace(" ", "-")
+        for line in README.splitlines()
+        if line.startswith("#")
+    }
+    for link in re.findall(r"\]\(([^)]+)\)", README):
+        assert link[1:] in headings if link.startswith("#") else (ROOT / link).exists(), link
+
+
+def test_every_command_of_the_readme_is_one() -> None:
+    told = re.findall(r"`(?:python -m detr_mini|detr-mini) (\w[^`]*)`", README)
+    assert len(told) >= 6
+    for command in told:
+        make_parser().parse_args(command.split())
 
 
 # --- a fresh environment with the wheel alone
