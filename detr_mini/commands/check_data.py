@@ -12,7 +12,7 @@ def add(commands: Commands) -> None:
     examples = ["data/tiny_town", "/path/to/coco"]
     summary = "report every fault of a COCO folder in one pass; exit code 2 if there is any"
     command = add_command(commands, "check-data", run, summary, examples)
-    command.add_argument("folder", type=Path, metavar="DIR")
+    command.add_argument("folder", type=Path, metavar="DIR", help="a folder in COCO format")
 
 
 def run(options: argparse.Namespace) -> None:

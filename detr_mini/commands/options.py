@@ -41,8 +41,8 @@ def add_device(command: argparse.ArgumentParser) -> None:
         "--device",
         default="auto",
         metavar="NAME",
-        help="auto (a GPU of CUDA if there is one, else the CPU), cpu, cuda, cuda:1 ..., or mps for the GPU of a Mac, "
-        "on which nothing was measured (default %(default)s)",
+        help="auto (a GPU that has CUDA if there is one, else the CPU), cpu, cuda, cuda:1, or mps, the GPU of a Mac, "
+        "which is untried (default %(default)s)",
     )
 
 

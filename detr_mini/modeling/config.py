@@ -29,17 +29,17 @@ class DETRConfig:
     freeze_resnet: bool = True
     position_embedding: str = "sine"  # or "learned"
     position_temperature: float = 10000.0  # of the sine encoding; on small feature maps most of its waves would be flat
-    position_scale: float = 2 * math.pi
-    hidden_dim: int = 256
-    nheads: int = 8
-    enc_layers: int = 6
-    dec_layers: int = 6
-    dim_feedforward: int = 2048
-    dropout: float = 0.1
-    pre_norm: bool = False
+    position_scale: float = 2 * math.pi  # of the sine encoding: positions run from 0 to this
+    hidden_dim: int = 256  # width of the transformer, d
+    nheads: int = 8  # attention heads, each of hidden_dim / nheads
+    enc_layers: int = 6  # of the encoder; 0: none
+    dec_layers: int = 6  # of the decoder
+    dim_feedforward: int = 2048  # width inside of the feed-forward blocks
+    dropout: float = 0.1  # share of values set to 0 in training
+    pre_norm: bool = False  # layer norms before attention and feed-forward, not after
     num_queries: int = 100  # well above the most objects in one picture: COCO has up to 63
     num_classes: int = 91  # highest category id + 1: COCO's ids run from 1 to 90, with holes
-    aux_loss: bool = True
+    aux_loss: bool = True  # a loss on every decoder layer, not on the last alone
     image_size: int | None = 800  # short side of a picture at prediction, in pixels; None: its own size
     max_size: int = 1333  # long side at most
 
