@@ -6,6 +6,8 @@ import os
 import re
 from pathlib import Path
 
+from detr_mini.errors import WeightsError
+
 CHECKSUM_DIGITS = 16
 
 
@@ -40,7 +42,7 @@ def require_named_checksum(path: Path) -> None:
     The published checkpoints carry the first 8 digits of their SHA-256 in their names, our own carry 16.
 
     Raises:
-        ValueError: the checksum of the content is another one.
+        WeightsError: the checksum of the content is another one.
     """
     # Eight digits without a letter among them are rather a date.
     named = re.search(rf"-((?=\d*[a-f])[0-9a-f]{{8}}|[0-9a-f]{{{CHECKSUM_DIGITS}}})\.\w+$", path.name)
@@ -49,7 +51,7 @@ def require_named_checksum(path: Path) -> None:
     with path.open("rb") as file:
         found = hashlib.file_digest(file, "sha256").hexdigest()[: len(named[1])]
     if found != named[1]:
-        raise ValueError(
+        raise WeightsError(
             f"{path} is damaged: the SHA-256 of its content begins with {found}, not with {named[1]} as its name says; "
             f"copy or download it again"
         )

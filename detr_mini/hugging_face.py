@@ -6,6 +6,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from detr_mini.errors import WeightsError
+
 # Ours left, theirs right.
 _BEGINNINGS = (
     ("backbone.0.body.", "model.backbone.model."),
@@ -37,7 +39,7 @@ def from_hugging_face(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     transformers' own.
 
     Raises:
-        ValueError: a name that is not known.
+        WeightsError: a name that is not known.
     """
     state: dict[str, Tensor] = {}
     for key, value in state_dict.items():
@@ -47,7 +49,7 @@ def from_hugging_face(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 continue
             parts = [key.replace("q_proj", f"{letter}_proj") for letter in "qkv"]
             if absent := [part for part in parts if part not in state_dict]:
-                raise ValueError(f"{key} is there, but {', '.join(absent)} not")
+                raise WeightsError(f"{key} is there, but {', '.join(absent)} not")
             name, value = f"{match[1]}.in_proj_{match[3]}", torch.cat([state_dict[part] for part in parts])
         state[name] = value
     return state
@@ -57,7 +59,7 @@ def to_hugging_face(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights under the names of transformers 5's ``DetrForObjectDetection`` with a ResNet of timm.
 
     Raises:
-        ValueError: a name that has no counterpart there, such as a pre-norm encoder's last norm.
+        WeightsError: a name that has no counterpart there, such as a pre-norm encoder's last norm.
     """
     state: dict[str, Tensor] = {}
     for key, value in state_dict.items():
@@ -77,7 +79,9 @@ def _rename(key: str, *, theirs: int) -> str:
             name = pair[1 - theirs] + key.removeprefix(pair[theirs])
             break
     else:
-        raise ValueError(f"the name {key!r} has no counterpart between DETR and Hugging Face's DetrForObjectDetection")
+        raise WeightsError(
+            f"the name {key!r} has no counterpart between DETR and Hugging Face's DetrForObjectDetection"
+        )
     parts = _ENCODER_PARTS if "encoder.layers." in name else _DECODER_PARTS if "decoder.layers." in name else ()
     for part in parts:
         name = name.replace(part[theirs], part[1 - theirs])

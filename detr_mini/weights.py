@@ -1,31 +1,34 @@
-"""Weights on disk: our files, the published ones and those of Hugging Face."""
+"""Weights on disk: our files, the published ones and those of Hugging Face, to use and to train on from.
 
-import argparse
+Chapters: *DETR in one page*, ``book/13_one_page``, and *Training*, ``book/14_train``.
+"""
+
 import json
 import os
-import pickle
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, replace
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import safetensors
 import safetensors.torch
 import torch
+import torchvision
 from torch import Tensor
 
-from detr_mini.files import require_named_checksum, write_atomically
+from detr_mini import distributed
+from detr_mini.data.coco_names import COCO_CLASSES
+from detr_mini.errors import ConfigError, NotFoundError, UserError, WeightsError
+from detr_mini.files import write_atomically
 from detr_mini.hugging_face import from_hugging_face, to_hugging_face
-from detr_mini.modeling.config import CONFIGS, DETRConfig, get_config
+from detr_mini.modeling.config import RESNETS, DETRConfig, get_config
 from detr_mini.modeling.detr import DETR
+from detr_mini.weight_files import Notes, config_of, first_names, read_weights, unwrapped
 
-__all__ = ["from_hugging_face", "load", "save", "to_hugging_face"]
+__all__ = ["from_hugging_face", "load", "load_backbone", "load_to_train", "save", "to_hugging_face"]
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
-
-# What else a checkpoint says about its model: "config" and "class_names", either may be missing.
-Notes = Mapping[str, Any]
+CLASS_HEAD = ("class_embed.weight", "class_embed.bias")
+COUNTERS = "num_batches_tracked"  # of batch norms that learn; of use only to those without a momentum
 
 
 def load(path_or_name: str | os.PathLike[str], *, device: torch.device | str = "cpu", **overrides: object) -> DETR:
@@ -37,29 +40,143 @@ def load(path_or_name: str | os.PathLike[str], *, device: torch.device | str = "
             tensors and plain values are read: nothing in a file is ever run.
         device: where the model goes.
         overrides: fields of :class:`.DETRConfig` that the file does not tell. A file without a config shows all sizes
-            in the shapes of its tensors, but neither ``nheads`` (8 if not given) nor ``dilation`` (False).
+            in the shapes of its tensors, but neither ``nheads`` (8 if not given) nor ``dilation`` (True for a file
+            with ``dc5`` in its name, else False).
 
     Raises:
-        FileNotFoundError: there is no such file and no such model.
-        ValueError: the file is damaged (or its name ends in the first digits of its SHA-256, as published files do, and
-            that is another one), is not a DETR checkpoint, wants to run code, or does not fit the config; the
+        NotFoundError: there is no such file and no such model.
+        WeightsError: the file is damaged (or its name ends in the first digits of its SHA-256, as published files do,
+            and that is another one), is not a DETR checkpoint, wants to run code, or does not fit the config; the
             message names the file and says what to do.
     """
     path = _find(path_or_name)
     state, notes = _read(path)
     try:
-        if any(key.startswith(("model.encoder.", "class_labels_classifier.")) for key in state):
-            state = from_hugging_face(state)
-        config = get_config(DETRConfig(**notes["config"]) if "config" in notes else _infer_config(state), **overrides)
+        config = get_config(config_of(path, state, notes), **overrides)
         with torch.device("meta"):  # no random weights that are thrown away, and no random numbers used up
             model = DETR(config)
         _check_fit(model, state)
-        model.class_names = {int(number): str(name) for number, name in notes.get("class_names", {}).items()}
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: {error}") from None
-    wanted = {key: state[key] for key in model.state_dict()}
-    model.load_state_dict({key: v.float() if v.is_floating_point() else v for key, v in wanted.items()}, assign=True)
+        model.class_names = _class_names(notes, config)
+    except UserError as error:
+        raise WeightsError(f"{path}: {error}") from None
+    model.load_state_dict(_completed(model, state), assign=True)
     return model.to(device).eval()
+
+
+def load_to_train(
+    path_or_name: str | os.PathLike[str],
+    *,
+    class_names: Mapping[int, str] | None = None,
+    num_classes: int | None = None,
+    **overrides: object,
+) -> DETR:
+    """A model to train on from the weights of a file, whatever its classes and its number of queries.
+
+    What does not fit starts from random rows, and a line on stderr says so: the class head where the classes are
+    others, the queries where their number is another (``num_queries``).
+
+    Args:
+        path_or_name: as for :func:`load`.
+        class_names: category id to name, of the data. Without them, classes are told apart by their number alone.
+        num_classes: highest category id + 1; without it that of the weights where they know the classes of the data,
+            else that of the data.
+        overrides: other fields of :class:`.DETRConfig`; all but ``num_queries`` have to fit the weights.
+
+    Raises:
+        NotFoundError, WeightsError: as for :func:`load`.
+    """
+    path = _find(path_or_name)
+    state, notes = _read(path)
+    try:
+        stored = config_of(path, state, notes)
+        known = _class_names(notes, stored)
+        head = _new_head(stored, known, class_names or {}, num_classes)
+        if head is not None:
+            overrides["num_classes"] = head[0]
+        config = get_config(stored, **overrides)
+        new_rows: tuple[str, ...] = () if head is None else CLASS_HEAD
+        lines = [] if head is None else [head[1]]
+        if config.num_queries != stored.num_queries:
+            new_rows += ("query_embed.weight",)
+            lines.append(
+                f"the {config.num_queries} queries start from random numbers; the weights have {stored.num_queries}"
+            )
+        model = DETR(config)
+        fresh = model.state_dict()
+        state |= {key: fresh[key] for key in new_rows}
+        _check_fit(model, state)
+    except UserError as error:
+        raise WeightsError(f"{path}: {error}") from None
+    model.load_state_dict(_completed(model, state))
+    model.class_names = dict(class_names or known)
+    if distributed.rank() == 0:
+        for line in lines:
+            print(f"{path_or_name}: {line}", file=sys.stderr)
+    return model
+
+
+def load_backbone(model: DETR, source: str | os.PathLike[str]) -> None:
+    """Put trained weights into the ResNet of a model, from a file with torchvision's names or from ImageNet.
+
+    Args:
+        model: with a ResNet, on any device.
+        source: a ``.pth`` or ``.safetensors`` file; or ``"imagenet"``, which stands for the weights that published
+            DETRs began with, fetched by torchvision and kept in its cache.
+
+    Raises:
+        ConfigError: the model has another backbone.
+        NotFoundError: there is no such file, or no network; the message says where the weights are.
+        WeightsError: the file is damaged, wants to run code, or has no ResNet of this kind.
+    """
+    name = model.config.backbone
+    if name not in RESNETS:
+        raise ConfigError(f"a backbone={name!r} takes no weights of its own; {', '.join(RESNETS)} do")
+    body = model.backbone[0].get_submodule("body")
+    if str(source) == "imagenet":
+        state = _imagenet(name)
+    else:
+        state = unwrapped(read_weights(_find(source))[0], "layer4.0.conv1.weight")
+    wanted = body.state_dict()
+    missing = [key for key in wanted if key not in state and not key.endswith(COUNTERS)]
+    unfit = [key for key in wanted.keys() & state.keys() if wanted[key].shape != state[key].shape]
+    surplus = [key for key in state if key not in wanted and not key.startswith("fc.") and not key.endswith(COUNTERS)]
+    for what, keys in (("no", missing), ("another shape of", unfit), ("also", surplus)):
+        if keys:
+            whole = any("query_embed" in key for key in state)
+            hint = "; these are weights of a whole DETR, see load_to_train" if whole else ""
+            raise WeightsError(
+                f"{source} is no {name} with torchvision's names: it has {what} {first_names(keys)}{hint}"
+            )
+    body.load_state_dict({key: state[key].float() if key in state else wanted[key] for key in wanted})
+
+
+def _imagenet(name: str) -> dict[str, Tensor]:
+    """torchvision's first weights of a ResNet, which DETR was trained from."""
+    weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
+    try:
+        state: dict[str, Tensor] = weights.get_state_dict(progress=False, check_hash=True, weights_only=True)
+    except (OSError, RuntimeError) as error:  # no network or no room; not what the checksum says
+        raise NotFoundError(
+            f"cannot fetch the weights of {name} ({getattr(error, 'reason', error)}): download {weights.url} where "
+            f"there is a network, and give that file instead of 'imagenet'"
+        ) from error
+    return state
+
+
+def _new_head(
+    stored: DETRConfig, known: Mapping[int, str], wanted: Mapping[int, str], num_classes: int | None
+) -> tuple[int, str] | None:
+    """For how many classes the class head has to start anew, and a line that says why; None: the stored one will do."""
+    others = [name for number, name in wanted.items() if known.get(number) != name] if known else []
+    fits = not others and (bool(known) or not wanted or max(wanted) + 1 == stored.num_classes)
+    number = num_classes or (stored.num_classes if fits else max(wanted) + 1)
+    if number == stored.num_classes and not others:
+        return None
+    if others:
+        why = f"the weights do not know the data's {', '.join(others[:3])}{', ...' if len(others) > 3 else ''}"
+    else:
+        why = f"the weights have {stored.num_classes}"
+    return number, f"the class head, for num_classes={number}, starts from random numbers: {why}"
 
 
 def save(model: DETR, path: str | os.PathLike[str], dtype: torch.dtype | None = torch.float16) -> None:
@@ -72,10 +189,10 @@ def save(model: DETR, path: str | os.PathLike[str], dtype: torch.dtype | None = 
             ``dtype`` stays as it is.
 
     Raises:
-        ValueError: the model comes from ``optimize_for_inference``, which no longer has the weights of a checkpoint.
+        WeightsError: the model comes from ``optimize_for_inference``, which no longer has the weights of a checkpoint.
     """
     if model.optimized:
-        raise ValueError("a model optimized for inference cannot be saved; save the one it was made from")
+        raise WeightsError("a model optimized for inference cannot be saved; save the one it was made from")
     state = {key: _compact(value.detach().cpu(), dtype) for key, value in model.state_dict().items()}
     notes = {"format": "pt", "config": json.dumps(asdict(model.config)), "class_names": json.dumps(model.class_names)}
     write_atomically(path, _in_order(safetensors.torch.save(state, notes)))
@@ -104,121 +221,48 @@ def _find(path_or_name: str | os.PathLike[str]) -> Path:
         return shipped[str(path_or_name)]
     path = Path(path_or_name)
     if path.is_dir():
-        raise FileNotFoundError(f"{path} is a folder; name the weights in it, a .safetensors or .pth file")
+        raise NotFoundError(f"{path} is a folder; name the weights in it, a .safetensors or .pth file")
     if not path.exists():
-        raise FileNotFoundError(
+        raise NotFoundError(
             f"there is no file {path} and no shipped model of that name (shipped: {', '.join(shipped) or 'none'})"
         )
     return path
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], Notes]:
-    if path.suffix == ".safetensors":
-        return _read_safetensors(path)
-    content = read_pickle(path)
-    notes: dict[str, Any] = {}
-    if isinstance(content, dict) and isinstance(content.get("model"), dict):
-        notes = {key: content[key] for key in ("config", "class_names") if key in content}
-        content = content["model"]
-    if not (isinstance(content, dict) and content and all(isinstance(value, Tensor) for value in content.values())):
-        raise ValueError(
-            f"{path} is not a checkpoint: it needs names with tensors, or a dict that has them under 'model'"
-        )
-    return content, notes
-
-
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Notes]:
+    """The weights of a file under the published names, and what else it says."""
+    state, notes = read_weights(path)
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            notes = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except safetensors.SafetensorError as error:
-        raise ValueError(f"{path} is damaged or no safetensors file ({error}); copy or download it again") from None
-    try:
-        return state, {key: json.loads(notes[key]) for key in ("config", "class_names") if key in notes}
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path}: the metadata is no JSON ({error})") from None
+        if any(key.startswith(("model.encoder.", "class_labels_classifier.")) for key in state):
+            return from_hugging_face(state), notes
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from None
+    return unwrapped(state, "query_embed.weight"), notes
 
 
-def read_pickle(path: Path) -> Any:
-    """The tensors and plain values of a ``.pth`` file, on the CPU; see :func:`load`."""
-    require_named_checksum(path)
-    file = path.open("rb")  # what goes wrong from here on is the content's fault
-    damaged = f"{path} is damaged or no PyTorch checkpoint; copy or download it again"
-    # Published checkpoints carry the Namespace of their training options. It holds values and does nothing.
-    allowed = torch.serialization.safe_globals([argparse.Namespace])
-    try:
-        with file, allowed:
-            return torch.load(file, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if refused := re.search(r"GLOBAL (\S+)", str(error)):
-            raise ValueError(
-                f"{path} wants to run {refused[1]} while it is read, and nothing in a checkpoint is ever run here. If "
-                f"you trust where it comes from, read it elsewhere and store its tensors alone, as .safetensors"
-            ) from None
-        raise ValueError(damaged) from None
-    except (RuntimeError, OSError, EOFError, LookupError, ValueError, AttributeError, TypeError):
-        raise ValueError(damaged) from None
+def _class_names(notes: Notes, config: DETRConfig) -> dict[int, str]:
+    """Category ids and names, where the file has them; published files have COCO's 91 classes and do not say so."""
+    if "class_names" not in notes:
+        return dict(COCO_CLASSES) if config.num_classes == 91 else {}
+    names = notes["class_names"]
+    if not isinstance(names, dict) or not all(str(number).isdecimal() for number in names):
+        raise WeightsError(f"the stored class names are {names!r}, not category ids with names")
+    return {int(number): str(name) for number, name in names.items()}
 
 
-def _infer_config(state: Mapping[str, Tensor]) -> DETRConfig:
-    """The config whose model has these tensors, as far as names and shapes show it."""
-    try:
-        body = _infer_backbone(state)
-        num_queries, hidden_dim = state["query_embed.weight"].shape
-        return replace(
-            CONFIGS["nano"] if body == "small" else DETRConfig(),
-            backbone=body,
-            position_embedding="learned" if "backbone.1.row_embed.weight" in state else "sine",
-            hidden_dim=hidden_dim,
-            enc_layers=_count(state, "transformer.encoder.layers."),
-            dec_layers=_count(state, "transformer.decoder.layers."),
-            dim_feedforward=state["transformer.decoder.layers.0.linear1.weight"].shape[0],
-            pre_norm="transformer.encoder.norm.weight" in state,
-            num_queries=num_queries,
-            num_classes=state["class_embed.weight"].shape[0] - 1,
-        )
-    except KeyError as error:
-        raise ValueError(
-            f"not a checkpoint of DETR: no tensor is called {error.args[0]!r}, but there are {_first(state)}"
-        ) from None
-
-
-def _infer_backbone(state: Mapping[str, Tensor]) -> str:
-    body = "backbone.0.body."
-    if f"{body}layer4.0.conv1.weight" not in state:
-        return "small"
-    bottleneck = f"{body}layer1.0.conv3.weight" in state
-    known = {
-        (False, 2): "resnet18",
-        (False, 6): "resnet34",
-        (True, 6): "resnet50",
-        (True, 23): "resnet101",
-    }
-    blocks = _count(state, f"{body}layer3.")
-    if (bottleneck, blocks) not in known:
-        raise ValueError(f"a ResNet with {blocks} blocks in its third stage is not known")
-    return known[bottleneck, blocks]
-
-
-def _count(state: Iterable[str], prefix: str) -> int:
-    """How many different numbers follow ``prefix``."""
-    return len({key[len(prefix) :].split(".")[0] for key in state if key.startswith(prefix)})
+def _completed(model: DETR, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What the model takes of the weights, in float32; the counters that a frozen model lacks start at 0."""
+    wanted = {key: state[key] if key in state else torch.tensor(0) for key in model.state_dict()}
+    return {key: v.float() if v.is_floating_point() else v for key, v in wanted.items()}
 
 
 def _check_fit(model: DETR, state: Mapping[str, Tensor]) -> None:
     wanted = model.state_dict()
-    surplus = [key for key in state if key not in wanted and not key.endswith("num_batches_tracked")]
-    faults = [
-        f"{what} {_first(keys)}" for what, keys in (("missing", wanted.keys() - state), ("unknown", surplus)) if keys
-    ]
+    missing = [key for key in wanted if key not in state and not key.endswith(COUNTERS)]
+    surplus = [key for key in state if key not in wanted and not key.endswith(COUNTERS)]
+    faults = [f"{what} {first_names(keys)}" for what, keys in (("missing", missing), ("unknown", surplus)) if keys]
     for key in wanted.keys() & state.keys():
         if (here := tuple(state[key].shape)) != (there := tuple(wanted[key].shape)):
             faults.append(f"{key} is {here}, the model has {there}")
     if faults:
-        raise ValueError(f"the weights do not fit the config: {'; '.join(faults[:5])}")
-
-
-def _first(keys: Iterable[str]) -> str:
-    names = sorted(keys)
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+        raise WeightsError(f"the weights do not fit the config: {'; '.join(faults[:5])}")

@@ -17,6 +17,7 @@ from torch import Tensor
 
 import detr_mini.weights
 from detr_mini import CONFIGS, DETR, DETRConfig, build, load, save
+from detr_mini.weight_files import infer_config
 
 TINY: dict[str, Any] = {"hidden_dim": 16, "dim_feedforward": 24, "num_queries": 5, "num_classes": 3, "nheads": 4}
 
@@ -186,24 +187,24 @@ def test_a_checkpoint_of_training(model: DETR, tmp_path: Path) -> None:
 def test_the_config_is_read_off_the_weights(changes: dict[str, Any], tmp_path: Path) -> None:
     with torch.device("meta"):
         model = published_like(**changes)
-    assert detr_mini.weights._infer_config(model.state_dict()) == model.config
+    assert infer_config(model.state_dict()) == model.config
 
 
 def test_the_small_body_is_read_off_too(model: DETR) -> None:
-    inferred = detr_mini.weights._infer_config(model.state_dict())
+    inferred = infer_config(model.state_dict())
     assert inferred == model.config
 
 
 def test_overrides_tell_what_shapes_cannot(tmp_path: Path) -> None:
     model = published_like(backbone="resnet50", dilation=True, nheads=2)
-    torch.save({"model": model.state_dict()}, tmp_path / "dc5.pth")
-    again = load(tmp_path / "dc5.pth", dilation=True, nheads=2)
+    torch.save({"model": model.state_dict()}, tmp_path / "dilated.pth")
+    again = load(tmp_path / "dilated.pth", dilation=True, nheads=2)
     assert again.config == model.config
     picture = [torch.randn(3, 32, 48)]
     with torch.no_grad():
         assert torch.equal(again(picture)["pred_boxes"], model(picture)["pred_boxes"])
         assert not torch.equal(
-            load(tmp_path / "dc5.pth", nheads=2)(picture)["pred_boxes"], model(picture)["pred_boxes"]
+            load(tmp_path / "dilated.pth", nheads=2)(picture)["pred_boxes"], model(picture)["pred_boxes"]
         )
 
 
