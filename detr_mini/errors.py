@@ -36,5 +36,9 @@ class StorageError(UserError, OSError):
     """A file cannot be written, or batches can no longer be read."""
 
 
+class MemoryFullError(UserError, MemoryError):
+    """The memory of the device does not hold a training step."""
+
+
 class DivergedError(UserError, FloatingPointError):
     """Training has run into values that are not finite."""

@@ -15,7 +15,7 @@ from torchvision.ops import batched_nms
 from tqdm import tqdm
 
 from detr_mini import distributed
-from detr_mini.data import CocoDetection, Target, collate
+from detr_mini.data import CocoDetection, DetectionDataset, Target, collate, read_batches
 from detr_mini.modeling.detr import DETR, postprocess
 
 COCO_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
@@ -23,7 +23,7 @@ COCO_AREA_BINS = (32**2, 96**2)  # pixels: small below the first, large above th
 
 
 def evaluate(
-    model: DETR, dataset: CocoDetection, *, batch_size: int = 16, workers: int = 0, progress: bool = False
+    model: DETR, dataset: DetectionDataset, *, batch_size: int = 16, workers: int = 0, progress: bool = False
 ) -> dict[str, float]:
     """The twelve numbers of COCO's detection challenge, in [0, 1]; -1 where the data has no such objects.
 
@@ -43,18 +43,22 @@ def evaluate(
 
 
 def detect(
-    model: DETR, dataset: CocoDetection, *, batch_size: int = 16, workers: int = 0, progress: bool = False
+    model: DETR, dataset: DetectionDataset, *, batch_size: int = 16, workers: int = 0, progress: bool = False
 ) -> list[dict[str, Any]]:
     """Run the model over a data set: COCO's list of results, one entry for each query and image.
 
     Several processes take a share each, and all get the whole list. The arguments are those of :func:`evaluate`.
     """
     batches: DataLoader[Any] = DataLoader(
-        dataset, batch_sampler=_my_batches(dataset, batch_size), collate_fn=collate, num_workers=workers
+        dataset,  # type: ignore[arg-type]
+        batch_sampler=_my_batches(dataset, batch_size),
+        collate_fn=collate,
+        num_workers=workers,
     )
     results: list[dict[str, Any]] = []
     with evaluation_mode(model):
-        for outputs, targets in _outputs(model, tqdm(batches, desc="evaluate", disable=not progress, leave=False)):
+        bar = tqdm(read_batches(batches), "evaluate", len(batches), disable=not progress, leave=False)
+        for outputs, targets in _outputs(model, bar):
             sizes = torch.stack([target["orig_size"] for target in targets])
             for target, found in zip(targets, postprocess(outputs, sizes), strict=True):
                 results += coco_results(int(target["image_id"]), found)
@@ -81,13 +85,13 @@ def _outputs(model: DETR, batches: Iterable[Any]) -> Iterator[tuple[dict[str, An
         yield model(samples.to(device)), targets
 
 
-def _my_batches(dataset: CocoDetection, batch_size: int) -> list[list[int]]:
+def _my_batches(dataset: DetectionDataset, batch_size: int) -> list[list[int]]:
     """This process's share: whole batches, the same ones as in one process, since padding may move a box a little."""
     batches = torch.arange(len(dataset)).split(batch_size)
     return [batch.tolist() for batch in batches[distributed.rank() :: distributed.world_size()]]
 
 
-def coco_metrics(dataset: CocoDetection, results: list[dict[str, Any]]) -> dict[str, float]:
+def coco_metrics(dataset: DetectionDataset, results: list[dict[str, Any]]) -> dict[str, float]:
     """Compare COCO results with the annotations of ``dataset``; see :func:`evaluate`."""
     from pycocotools.cocoeval import COCOeval
 

@@ -18,7 +18,7 @@ from detr_mini.data import (
     eval_transforms,
     train_transforms,
 )
-from detr_mini.data.transforms import ResizeShort
+from detr_mini.data.transforms import ResizeShort, _crop_sizes
 
 SIDES = st.integers(16, 700)
 SEEDS = st.integers(0, 2**31)
@@ -238,7 +238,7 @@ def test_eval_without_size_keeps_the_picture() -> None:
     torch.testing.assert_close(new["boxes"], torch.tensor([[9 / 40, 13.5 / 30, 10 / 40, 15 / 30]]))
 
 
-@pytest.mark.parametrize("size", [0, -3, 100, 101])
+@pytest.mark.parametrize("size", [0, -3, 101])
 def test_size_beyond_the_maximum_is_refused(size: int) -> None:
     with pytest.raises(ValueError, match=f"size {size} .*max_size 100"):
         eval_transforms(size, max_size=100)
@@ -280,8 +280,8 @@ def plain_train_transforms(sizes: tuple[int, ...] | None, max_size: int) -> v2.C
     steps = [v2.RandomHorizontalFlip()]
     if sizes is not None:
         resize = v2.RandomChoice([v2.Resize(size, max_size=max_size) for size in sizes])
-        before_crop = v2.RandomChoice([v2.Resize(size) for size in (400, 500, 600)])
-        steps.append(v2.RandomChoice([resize, v2.Compose([before_crop, RandomSizeCrop(384, 600), resize])]))
+        before_crop = v2.RandomChoice([v2.Resize(size) for size in (38, 48, 58)])  # 400, 500, 600 of 800, here of 77
+        steps.append(v2.RandomChoice([resize, v2.Compose([before_crop, RandomSizeCrop(37, 58), resize])]))
         steps.append(v2.ClampBoundingBoxes())
         steps.append(v2.SanitizeBoundingBoxes(labels_getter=lambda s: [s[1][n] for n in ("labels", "area", "iscrowd")]))
     steps += [v2.ToDtype(torch.float32, scale=True), v2.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))]
@@ -313,6 +313,11 @@ def test_sizes_are_those_of_torchvision(size: int, more: int, height: int, width
 
     expected = _compute_resized_output_size((height, width), [size], size + more)
     assert list(ResizeShort(size, size + more).new_size(height, width)) == expected
+
+
+def test_the_sides_of_a_crop_change_in_proportion() -> None:
+    assert _crop_sizes(800) == ([400, 500, 600], 384, 600), "as published"
+    assert _crop_sizes(400) == ([200, 250, 300], 192, 300)
 
 
 @pytest.mark.parametrize("size", [(1, 30_000), (30_000, 1), (3, 4000), (1, 1), (65_000, 20)])

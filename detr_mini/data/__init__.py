@@ -3,10 +3,11 @@
 Chapter: *Data preparation*, ``book/04_data``.
 """
 
-from detr_mini.data.batches import BucketSampler, SeededImages
-from detr_mini.data.check import DataError, Fault, check_data, require_sound
-from detr_mini.data.coco import CocoDetection, Target, collate, find_split
-from detr_mini.data.image import ImageError, read_image
+from detr_mini.data.batches import BucketSampler, SeededImages, read_batches
+from detr_mini.data.check import Fault, check_data, require_sound
+from detr_mini.data.coco import CocoDetection, Target, collate, find_split, read_class_names
+from detr_mini.data.dataset import DetectionDataset
+from detr_mini.data.image import read_image
 from detr_mini.data.tiny_town import CATEGORIES, NUM_CLASSES, Scene, SceneObject, draw_scene, make_data
 from detr_mini.data.transforms import (
     PAPER_SIZES,
@@ -16,6 +17,7 @@ from detr_mini.data.transforms import (
     eval_transforms,
     train_transforms,
 )
+from detr_mini.errors import DataError, ImageError
 
 __all__ = [
     "CATEGORIES",
@@ -24,6 +26,7 @@ __all__ = [
     "BucketSampler",
     "CocoDetection",
     "DataError",
+    "DetectionDataset",
     "Fault",
     "ImageError",
     "NormalizeBoxes",
@@ -39,6 +42,8 @@ __all__ = [
     "eval_transforms",
     "find_split",
     "make_data",
+    "read_batches",
+    "read_class_names",
     "read_image",
     "require_sound",
     "train_transforms",

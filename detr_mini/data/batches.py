@@ -4,15 +4,23 @@ Chapter: *Training*, ``book/14_train``.
 """
 
 import math
+import re
+import signal
+import threading
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
-from detr_mini.data.coco import CocoDetection, Target
+from detr_mini.data.coco import Target
+from detr_mini.data.dataset import DetectionDataset
+from detr_mini.errors import ConfigError, StorageError, UserError
 
 CHUNK = 16  # batches
+# What torch says when a worker has died, or cannot hand over a batch for want of shared memory.
+WORKER_FAULTS = ("DataLoader worker", "shared memory", "unable to write to file", "ancdata")
 Draw = tuple[int, int]  # which picture, and the seed of its augmentation
 
 
@@ -33,13 +41,13 @@ class BucketSampler(Sampler[list[Draw]]):
         rank, world_size: which process this is, and of how many.
 
     Raises:
-        ValueError: there are more processes than pictures in a batch.
+        ConfigError: there are more processes than pictures in a batch.
     """
 
     def __init__(
-        self, dataset: CocoDetection, batch_size: int, *, seed: int = 0, rank: int = 0, world_size: int = 1
+        self, dataset: DetectionDataset, batch_size: int, *, seed: int = 0, rank: int = 0, world_size: int = 1
     ) -> None:
-        sizes = torch.tensor([(dataset.coco.imgs[i]["height"], dataset.coco.imgs[i]["width"]) for i in dataset.ids])
+        sizes = torch.tensor(dataset.sizes)  # (images, 2): height, width
         kind = (2 * (sizes[:, 0] / sizes[:, 1]).log2()).round()  # -1 is 4:3 and its like, 0 a square, 1 is 3:4
         area = sizes.prod(1)
         self.order = kind * (area.max() + 1) + area
@@ -47,9 +55,9 @@ class BucketSampler(Sampler[list[Draw]]):
         self.seed, self.rank, self.world_size = seed, rank, world_size
         self.epoch = self.first = 0
         if len(dataset) // self.batches < world_size:
-            raise ValueError(
+            raise ConfigError(
                 f"batches of {len(dataset) // self.batches} pictures cannot be shared by {world_size} processes: "
-                f"use larger batches (--batch-size, now {batch_size}) or fewer processes"
+                f"use larger batches (batch_size, now {batch_size}) or fewer processes"
             )
 
     def set_epoch(self, epoch: int, first: int = 0) -> None:
@@ -75,9 +83,12 @@ class BucketSampler(Sampler[list[Draw]]):
 
 
 class SeededImages(Dataset[tuple[Tensor, Target]]):
-    """Pictures whose augmentation follows from a seed of their own, whichever process or worker reads them."""
+    """Images whose augmentation follows from a seed of their own, whichever process or worker reads them.
 
-    def __init__(self, dataset: CocoDetection) -> None:
+    Torch's global generator is seeded while an image is read, and put back afterwards.
+    """
+
+    def __init__(self, dataset: DetectionDataset) -> None:
         self.dataset = dataset
 
     def __len__(self) -> int:
@@ -85,5 +96,49 @@ class SeededImages(Dataset[tuple[Tensor, Target]]):
 
     def __getitem__(self, draw: Draw) -> tuple[Tensor, Target]:
         picture, seed = draw
+        before = torch.default_generator.get_state()
         torch.default_generator.manual_seed(seed)
-        return self.dataset[picture]
+        try:
+            return self.dataset[picture]
+        finally:
+            torch.default_generator.set_state(before)
+
+
+def read_batches(batches: DataLoader[Any]) -> Iterator[Any]:
+    """The batches of a loader; what goes wrong with files and workers comes as an error that says so.
+
+    A bug, in a transform for example, keeps its own error and traceback.
+
+    Raises:
+        StorageError: an image cannot be read, or a worker died.
+    """
+    try:
+        yield from _start(batches)
+    except (UserError, OSError, EOFError) as error:
+        raise StorageError(_in_a_line(error)) from error
+    except RuntimeError as error:
+        if any(words in str(error) for words in WORKER_FAULTS):
+            raise StorageError(
+                f"{_in_a_line(error)}. If workers were killed, fewer of them need less memory"
+            ) from error
+        raise
+
+
+def _start(batches: DataLoader[Any]) -> Iterator[Any]:
+    """Start the workers, whose deaths then show where a batch is asked for.
+
+    A DataLoader handles SIGCHLD, and raises wherever the main thread is at that moment: in the middle of a step.
+    """
+    if threading.current_thread() is not threading.main_thread() or not hasattr(signal, "SIGCHLD"):
+        return iter(batches)
+    before = signal.getsignal(signal.SIGCHLD)
+    iterator = iter(batches)
+    signal.signal(signal.SIGCHLD, before or signal.SIG_DFL)
+    return iterator
+
+
+def _in_a_line(error: Exception) -> str:
+    """What an error says; of a worker's, which comes with its traceback, the end."""
+    lines = str(error).strip().splitlines() or [repr(error)]
+    kinds = "|".join(re.escape(f"{kind.__module__}.{kind.__name__}: ") for kind in type(error).__mro__)
+    return re.sub(rf"^({kinds}|\w+Error: )", "", lines[-1])

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from detr_mini.data.coco import THINNEST, find_split
 from detr_mini.data.image import read_image
+from detr_mini.errors import DataError, ImageError
 
 LISTED_FAULTS = 20  # how many faults the text of a DataError spells out
 OVERSHOOT = 1.0  # pixels a box may reach beyond the picture: rounding in real files; the reader clamps it
@@ -41,10 +42,6 @@ class Fault:
 
     def __str__(self) -> str:
         return f"{self.file}: {self.where}: {self.problem}" + (f" (found {self.value})" if self.value else "")
-
-
-class DataError(ValueError):
-    """The data cannot be trained on; the text says why and how to go on."""
 
 
 def check_data(
@@ -275,7 +272,7 @@ class _SplitCheck:
     def _decoded(self, where: str, name: str, size: tuple[int, int] | None) -> None:
         try:
             height, width = read_image(self.folder / name).shape[1:]
-        except ValueError as error:
+        except ImageError as error:
             self._add(where, name, f"{error}, or remove the entry")
             return
         if size is not None and size != (width, height):

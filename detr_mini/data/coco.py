@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from detr_mini.data.image import read_image
+from detr_mini.errors import NotFoundError
 from detr_mini.modeling.nested_tensor import NestedTensor
 
 if TYPE_CHECKING:
@@ -38,17 +39,27 @@ def find_split(root: str | os.PathLike[str], split: str) -> tuple[Path, Path]:
     ``2017`` after the split. Whichever annotation file exists decides.
 
     Raises:
-        FileNotFoundError: neither file is there.
+        NotFoundError: neither file is there.
     """
     root = Path(root)
     for name in (split, f"{split}2017"):
         annotations = root / "annotations" / f"instances_{name}.json"
         if annotations.is_file():
             return root / name, annotations
-    raise FileNotFoundError(
+    raise NotFoundError(
         f"no {split} annotations: looked for {root / 'annotations'}/instances_{split}.json and "
         f"instances_{split}2017.json. To make Tiny Town there: detr-mini make-data {root}"
     )
+
+
+def read_class_names(root: str | os.PathLike[str], split: str) -> dict[int, str]:
+    """Category id to name, as the annotation file of ``split`` has them.
+
+    Raises:
+        NotFoundError: there is no such split.
+    """
+    _, file = find_split(root, split)
+    return {category["id"]: category["name"] for category in json.loads(file.read_text(encoding="utf-8"))["categories"]}
 
 
 class CocoDetection(Dataset[tuple[Tensor, Target]]):
@@ -77,7 +88,7 @@ class CocoDetection(Dataset[tuple[Tensor, Target]]):
         """Read the annotation file of ``split`` under ``root``; pictures are read when asked for.
 
         Raises:
-            FileNotFoundError: there is no such split.
+            NotFoundError: there is no such split.
         """
         self.image_folder, annotation_file = find_split(root, split)
         self.coco = _read_annotations(annotation_file)
@@ -86,6 +97,7 @@ class CocoDetection(Dataset[tuple[Tensor, Target]]):
         self.ids: list[int] = sorted(self.coco.imgs)
         self.class_names: dict[int, str] = {id: category["name"] for id, category in self.coco.cats.items()}
         self.num_classes = max(self.class_names, default=0) + 1
+        self.sizes = [(self.coco.imgs[i]["height"], self.coco.imgs[i]["width"]) for i in self.ids]
         # What training needs of the objects, in whole arrays: read once, and shared with worker processes.
         objects = [self._objects(image_id) for image_id in self.ids]
         self._first = np.cumsum([0, *map(len, objects)])  # (images + 1,): where the objects of each picture begin

@@ -18,32 +18,39 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
 from detr_mini.data.coco import Target
+from detr_mini.errors import ConfigError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 _MEAN, _STD = (torch.tensor(values).view(3, 1, 1) for values in (IMAGENET_MEAN, IMAGENET_STD))
 PAPER_SIZES = tuple(range(480, 801, 32))  # the short sides DETR is trained on, in pixels
+BEFORE_CROP = (400, 500, 600)  # the short sides before a random crop
 CROP_RANGE = (384, 600)  # shortest and longest side of the random crop, in pixels
 LONGEST = 10_000  # pixels: the long side before a crop, whatever the proportions; a 1 x 30,000 picture must fit memory
 
 
-def train_transforms(sizes: Sequence[int] | None, max_size: int = 1333) -> v2.Compose:
+def train_transforms(sizes: Sequence[int] | None, max_size: int = 1333, *, image_size: int | None = None) -> v2.Compose:
     """The augmentation of DETR's training (paper, appendix A.4), or with ``sizes=None`` only a random flip.
 
     With sizes, such as ``PAPER_SIZES``: flip half of the time; then half of the time resize the short side to
     one of ``sizes``, else resize it to 400, 500 or 600, crop at random, and resize to one of ``sizes``. The long
-    side is kept within ``max_size``. Last come normalisation and ``NormalizeBoxes``.
+    side is kept within ``max_size``. Those numbers, and the sides of a crop, are for sizes up to 800, and change in
+    proportion. Without sizes, images have the size that ``eval_transforms(image_size, max_size)`` gives them. Last
+    come normalisation and ``NormalizeBoxes``.
 
     Takes and returns (image, target) as ``CocoDetection`` makes them.
 
     Raises:
-        ValueError: a size is not below ``max_size``.
+        ConfigError: a size is above ``max_size``.
     """
     steps: list[nn.Module] = [RandomFlip()]
-    if sizes is not None:
+    if sizes is None:
+        steps.append(_resize(image_size, max_size))
+    else:
+        before, shortest, longest = _crop_sizes(max(sizes))
         resize = v2.RandomChoice([ResizeShort(size, max_size) for size in sizes])
-        before_crop = v2.RandomChoice([ResizeShort(size, LONGEST) for size in (400, 500, 600)])
-        steps.append(v2.RandomChoice([resize, v2.Compose([before_crop, RandomSizeCrop(*CROP_RANGE), resize])]))
+        before_crop = v2.RandomChoice([ResizeShort(size, LONGEST) for size in before])
+        steps.append(v2.RandomChoice([resize, v2.Compose([before_crop, RandomSizeCrop(shortest, longest), resize])]))
         steps.append(v2.ClampBoundingBoxes())  # a resize may round 480 up to 480.00003, which the next step would drop
         steps.append(v2.SanitizeBoundingBoxes(labels_getter=_per_object))  # drop what the crop left without area
     return v2.Compose([*steps, *_to_model()])
@@ -56,9 +63,9 @@ def eval_transforms(size: int | None, max_size: int = 1333) -> v2.Compose:
     (image, target) as ``CocoDetection`` makes them, or an image alone.
 
     Raises:
-        ValueError: the size is not below ``max_size``.
+        ConfigError: the size is above ``max_size``.
     """
-    return v2.Compose([Shrink(max_size) if size is None else ResizeShort(size, max_size), *_to_model()])
+    return v2.Compose([_resize(size, max_size), *_to_model()])
 
 
 class RandomFlip(nn.Module):
@@ -103,6 +110,11 @@ class Shrink(_Resize):
         super().__init__()
         self.max_size = max_size
 
+    def forward(self, *inputs: Any) -> Any:
+        """Return what came in, picture alone or with its target, or all of it resized."""
+        image = inputs[0]  # looking through a target takes longer than all else that is done to a small picture
+        return super().forward(*inputs) if max(F.get_size(image)) > self.max_size else _as_given(inputs)
+
     def new_size(self, height: int, width: int) -> tuple[int, int]:
         """The height and width within ``max_size``."""
         share = min(1.0, self.max_size / max(height, width))
@@ -115,13 +127,13 @@ class ResizeShort(_Resize):
     The sizes are those of ``v2.Resize(size, max_size=max_size)``, which rounds the short side of a thin strip to 0.
 
     Raises:
-        ValueError: the size is not below ``max_size``.
+        ConfigError: the size is above ``max_size``.
     """
 
     def __init__(self, size: int, max_size: int) -> None:
         super().__init__()
-        if not 0 < size < max_size:
-            raise ValueError(f"size {size} must lie between 1 and max_size {max_size}, exclusive of the latter")
+        if not 0 < size <= max_size:
+            raise ConfigError(f"size {size} must lie between 1 and max_size {max_size}")
         self.size = size
         self.max_size = max_size
 
@@ -201,6 +213,23 @@ def denormalise(image: Tensor) -> NDArray[np.uint8]:
     mean, std = (torch.tensor(v, device=image.device).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
     pixels = (image * std + mean).clamp(0, 1).mul(255).round().to(torch.uint8)
     return pixels.permute(1, 2, 0).cpu().numpy()
+
+
+def _resize(size: int | None, max_size: int) -> nn.Module:
+    return Shrink(max_size) if size is None else ResizeShort(size, max_size)
+
+
+def _crop_sizes(largest: int) -> tuple[list[int], int, int]:
+    """Short sides before a crop, and its shortest and longest side, for training on sizes up to ``largest``."""
+    scale = largest / max(PAPER_SIZES)
+    before, (shortest, longest) = (
+        [max(1, round(scale * size)) for size in sizes] for sizes in (BEFORE_CROP, CROP_RANGE)
+    )
+    return before, shortest, longest
+
+
+def _as_given(inputs: tuple[Any, ...]) -> Any:
+    return inputs[0] if len(inputs) == 1 else inputs
 
 
 def _to_model() -> list[nn.Module]:

@@ -16,6 +16,7 @@ from PIL import Image
 from pycocotools import mask as rle
 from tqdm import tqdm
 
+from detr_mini.errors import ConfigError, FolderInUseError
 from detr_mini.files import write_atomically
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ def write_coco(
     """Draw ``counts[split]`` scenes of each split and writes them under ``root``; see ``tiny_town.make_data``."""
     root = Path(root)
     if any(not 0 <= count < FIRST_ID["val"] for count in counts.values()):
-        raise ValueError(f"cannot draw {dict(counts)} scenes: each number must lie between 0 and {FIRST_ID['val'] - 1}")
+        raise ConfigError(
+            f"cannot draw {dict(counts)} scenes: each number must lie between 0 and {FIRST_ID['val'] - 1}"
+        )
     _clear(root, counts)
     root.mkdir(parents=True, exist_ok=True)
     _dump(root / MARKER, {"made_by": "detr-mini make-data", "seed": seed, "counts": dict(counts)})
@@ -76,7 +79,7 @@ def _clear(root: Path, counts: Mapping[str, int]) -> None:
     marker = root / MARKER
     if not marker.is_file():
         if found:
-            raise FileExistsError(
+            raise FolderInUseError(
                 f"{found[0]} exists and was not written by this command; "
                 f"give a folder that does not hold {', '.join(sorted(counts))} or annotations of that name yet"
             )
