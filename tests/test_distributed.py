@@ -21,6 +21,7 @@ import json, sys
 from dataclasses import replace
 import torch
 from detr_mini import DETR, distributed
+from detr_mini.loss import name_layers
 from detr_mini.modeling.config import get_config
 from detr_mini.training.recipe import RECIPES
 from detr_mini.training.trainer import Trainer
@@ -33,8 +34,9 @@ def step(self, samples, targets):
     return stepped(self, samples, [t | {"boxes": t["boxes"].double()} for t in targets])
 
 def note(self, losses):
-    values = distributed.mean_over_processes(*[float(v.detach()) for v in losses.values()])
-    losses_of_steps.append(dict(zip(losses, values)))
+    named = name_layers(losses)
+    values = distributed.mean_over_processes(*[float(v.detach()) for v in named.values()])
+    losses_of_steps.append(dict(zip(named, values)))
     return noted(self, losses)
 
 losses_of_steps = []
@@ -47,7 +49,8 @@ if kind == "nano":
     config, recipe = get_config("nano"), replace(RECIPES["nano"], batch_size=5)
 else:
     config = get_config("detr_resnet50", backbone="resnet18", hidden_dim=32, nheads=4, enc_layers=1, dec_layers=2,
-                        dim_feedforward=64, dropout=0.0, num_queries=25, num_classes=14, image_size=None, max_size=136)
+                        dim_feedforward=64, dropout=0.0, num_queries=25, num_classes=14, image_size=None, max_size=136,
+                        freeze_resnet=False)
     recipe = replace(RECIPES["nano"], batch_size=5, lr=1e-4, lr_backbone=1e-5)
 recipe = replace(recipe, epochs=int(epochs), eval_every=int(epochs), warmup_steps=10)
 with distributed.processes("cpu") as device:

@@ -65,7 +65,12 @@ def test_killed_at_ten_random_moments(town, tmp_path):
         assert whole.keys() == resumed.keys()
         for name, value in whole.items():
             assert torch.equal(value, resumed[name]), name
-        assert {p.name.split("-")[0] for p in out.iterdir()} == {"checkpoint", "log.jsonl", "model.safetensors"}
+        assert {p.name.split("-")[0] for p in out.iterdir()} == {
+            "checkpoint",
+            "config.json",
+            "log.jsonl",
+            "model.safetensors",
+        }
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -82,7 +82,7 @@ def lose_a_picture() -> None:
 
 def fail_to_write() -> None:
     folder = CheckpointFolder(Path("runs/mine"))
-    folder.log.mkdir()
+    folder.log.mkdir(parents=True)
     folder.append({})
 
 
@@ -121,7 +121,7 @@ PROVOKED: dict[str, Callable[[], object]] = {
     "has the label 14 (object 0), but the model has classes 0 to 13": lambda: loss(label=14),
     "the loss expects cxcywh in [0, 1]. This looks like pixels": lambda: loss(box=(50, 50, 20, 20)),
     "the loss expects cxcywh in [0, 1], and this one would reach out": lambda: loss(box=(0.1, 0.1, 0.9, 0.9)),
-    "runs/mine holds a run already: resume it (--resume)": run_again,
+    "runs/mine holds a run already: resume it": run_again,
     "was made with recipe lr=0.0008 (now 0.0001)": lambda: run_again(0.0001, resume=True),
     "the batch after step 8 cannot be read": lose_a_picture,
     "cannot write runs/mine/log.jsonl": fail_to_write,
@@ -132,7 +132,7 @@ PROVOKED: dict[str, Callable[[], object]] = {
     "is damaged: the SHA-256 of its content begins with": lambda: load(weights(), Path("detr-r50-e632da11.pth")),
     "is damaged or no PyTorch checkpoint; copy or download it again": load_damaged,
     "the weights do not fit the config: missing": lambda: load(weights(leave_out="bbox_embed"), nheads=4),
-    "not a checkpoint of DETR: no tensor is called 'query_embed.weight'": lambda: load(weights("module.")),
+    "not a checkpoint of DETR: no tensor is called 'query_embed.weight'": lambda: load(weights("net.")),
     "class_embed.weight is (92, 256), the model has (15, 256)": lambda: load(
         weights(hidden_dim=256, num_classes=91), num_classes=14
     ),

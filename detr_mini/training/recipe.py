@@ -6,12 +6,19 @@ Chapter: *Training*, ``book/14_train``.
 from dataclasses import dataclass, replace
 
 from detr_mini.data.transforms import PAPER_SIZES
+from detr_mini.errors import ConfigError
 from detr_mini.loss import EOS_COEF, LOSS_WEIGHTS
+from detr_mini.modeling.config import require_field_types
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained. The defaults are the published ones (DETR, section 4 and A.4)."""
+    """How a model is trained. The defaults are the published ones (DETR, section 4 and A.4).
+
+    Raises:
+        ConfigError: a value of the wrong type or out of its range; also a ``ValueError``. The message says which and
+            what would work.
+    """
 
     lr: float = 1e-4
     lr_backbone: float = 1e-5  # a pre-trained backbone moves slowly
@@ -22,12 +29,32 @@ class Recipe:
     lr_drop: int | None = 200  # epoch after which the rates fall to a tenth; None: a cosine down to zero
     clip_max_norm: float = 0.1
     eos_coef: float = EOS_COEF  # weight of "no object" in the class loss
-    bbox_loss_coef: float = LOSS_WEIGHTS[
-        "loss_bbox"
-    ]  # weight of the L1 loss; the matching cost keeps the published weights
+    # Weights of the L1 and the GIoU loss; the matching cost keeps the published ones.
+    bbox_loss_coef: float = LOSS_WEIGHTS["loss_bbox"]
     giou_loss_coef: float = LOSS_WEIGHTS["loss_giou"]
-    sizes: tuple[int, ...] | None = PAPER_SIZES  # short sides drawn in training; None: pictures as they are
+    sizes: tuple[int, ...] | None = PAPER_SIZES  # short sides drawn in training; None: as in evaluation
     eval_every: int = 1  # epochs
+
+    def __post_init__(self) -> None:
+        require_field_types(self)
+        for field in ("batch_size", "epochs", "eval_every"):
+            self._require(field, getattr(self, field) >= 1, "must be at least 1")
+        not_negative = ("lr", "lr_backbone", "weight_decay", "warmup_steps", "eos_coef")
+        for field in (*not_negative, "bbox_loss_coef", "giou_loss_coef"):
+            self._require(field, getattr(self, field) >= 0, "must not be negative")
+        self._require("clip_max_norm", self.clip_max_norm > 0, "must be above 0; a very large one clips nothing")
+        self._require("lr_drop", self.lr_drop is None or self.lr_drop >= 1, "must be an epoch from 1, or None")
+        if self.sizes is not None:
+            sound = bool(self.sizes) and min(self.sizes) >= 1
+            self._require("sizes", sound, "must be one size or more, each at least 1 pixel; or None")
+
+    def _require(self, field: str, holds: bool, rule: str) -> None:
+        if not holds:
+            raise ConfigError(f"{field}={getattr(self, field)!r} {rule}")
+
+    def with_lr(self, lr: float) -> "Recipe":
+        """The recipe with another learning rate; that of the backbone changes in proportion."""
+        return replace(self, lr=lr, lr_backbone=self.lr_backbone * lr / self.lr if self.lr else lr)
 
 
 # From scratch, many small steps beat few large ones: with batches of 8 the AP after as many pictures is far better than

@@ -4,27 +4,33 @@ Chapter: *Training*, ``book/14_train``.
 """
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from detr_mini import distributed
-from detr_mini.data import BucketSampler, CocoDetection, SeededImages, collate, eval_transforms, train_transforms
+from detr_mini.data import BucketSampler, DetectionDataset, SeededImages, collate
+from detr_mini.errors import ConfigError
 from detr_mini.evaluation import evaluate
-from detr_mini.modeling.config import DETRConfig
+from detr_mini.modeling.config import RESNETS, DETRConfig
 from detr_mini.modeling.detr import DETR
 from detr_mini.training.interrupt import StopRequest, leave_to_the_trainer
+from detr_mini.training.prepare import Data, fingerprint, open_data, remarks
 from detr_mini.training.recipe import Recipe
 from detr_mini.training.trainer import Trainer
+
+STOPPING = "finishing this step to save it; a second signal stops at once, at the last checkpoint"
 
 
 def train(
     model: DETRConfig | DETR,
     recipe: Recipe,
-    data: str | os.PathLike[str],
+    data: Data,
     out: str | os.PathLike[str],
     *,
     resume: bool = False,
@@ -34,85 +40,149 @@ def train(
     save_every: float = 600.0,
     progress: bool = True,
     watch: Callable[[int, DETR], None] | None = None,
+    weights: str | None = None,
 ) -> DETR:
-    """Train a model on the ``train`` split of a COCO folder and measure it on ``val``.
+    """Train a model on one data set and measure it on another: ``train`` and ``val`` of a COCO folder, or two of yours.
 
     ``out`` receives ``log.jsonl`` (a JSON object a line), ``checkpoint-STEP-CHECKSUM.pth`` (all that ``resume`` needs,
-    the newest two) and ``model.safetensors`` (the weights alone, in half precision). All random numbers follow from
-    ``seed``, the epoch, the step and the picture, so a run that was stopped, whenever and however, goes on from its
-    last checkpoint to the same weights as a run left alone.
+    the newest two), ``model.safetensors`` (the weights alone, in half precision) and ``config.json`` (config, recipe,
+    seed, data and weights, to read). All random numbers follow from ``seed``, the epoch, the step and the picture, so
+    a run that was stopped, whenever and however, goes on from its last checkpoint to the same weights as a run left
+    alone.
 
     Within :func:`detr_mini.distributed.processes` every process takes its share of each batch, the loss is that of the
     whole batch, and the first process writes.
 
     Args:
-        model: what to train: a config stands for a model with random weights, a model trains on from its own.
+        model: what to train: a config stands for a model with random weights, a model trains on from its own; see
+            :func:`detr_mini.weights.load_to_train` and :func:`detr_mini.weights.load_backbone`.
+        data: a folder in COCO format, whose images are resized in training as in evaluation, or a pair of data sets to
+            train and to measure on, each a :class:`.DetectionDataset` with its own transforms.
         resume: go on with the run in ``out``; start it where there is none.
         device: of this process.
         workers: processes that read pictures, for each process that trains.
         save_every: seconds between checkpoints within an epoch; the end of an epoch always makes one.
+        progress: show a bar, the result of each epoch, and at the start what might surprise: how images are resized,
+            or that the run is too short for its recipe.
         watch: called with the number of finished steps and the model, at the start and after every step. It may look
             at the model, and put it in evaluation mode to do so.
+        weights: a name for ``config.json`` of the weights that ``model`` began with.
 
     Raises:
-        FileExistsError: ``out`` holds a run already and ``resume`` is False.
-        ValueError: the run in ``out`` has another config, recipe, seed or number of pictures, its checkpoints are
-            damaged, or the model has too few classes for the data.
-        OSError: a file cannot be written, a picture not be read, or a worker died; the run can be resumed.
-        FloatingPointError: the loss or the weights are not finite.
+        FolderInUseError: ``out`` holds a run already and ``resume`` is False.
+        ConfigError: the run in ``out`` has another config, recipe, seed or training set; the model has too few classes
+            for the data, or a frozen ResNet with random weights; sizes of recipe and config that do not go together.
+        WeightsError: the checkpoints in ``out`` are damaged.
+        StorageError: a file cannot be written, a picture not be read, or a worker died; the run can be resumed.
+        DivergedError: the loss or the weights are not finite.
+        MemoryFullError: the device's memory does not hold a step.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once the step is finished and saved.
     """
     config = model.config if isinstance(model, DETR) else model
-    train_set = CocoDetection(data, "train", train_transforms(recipe.sizes))
-    val_set = CocoDetection(data, "val", eval_transforms(config.image_size, config.max_size))
-    _check_classes(config, train_set)
-    run = Trainer(model, recipe, Path(out), len(train_set), device=torch.device(device), seed=seed, resume=resume)
+    train_set, val_set = open_data(data, config, recipe)
+    _check(model, train_set, workers)
+    batches = _batches(train_set, recipe, seed, workers, torch.device(device))
+    run = Trainer(
+        model,
+        recipe,
+        Path(out),
+        len(train_set),
+        device=device,
+        seed=seed,
+        resume=resume,
+        data=fingerprint(train_set),
+        origin={"folder": None if isinstance(data, tuple) else os.fspath(data), "weights": weights},
+    )
     run.model.class_names = train_set.class_names
-    sampler = BucketSampler(
-        train_set, recipe.batch_size, seed=seed, rank=distributed.rank(), world_size=distributed.world_size()
-    )
-    batches = DataLoader(
-        SeededImages(train_set),
-        batch_sampler=sampler,
-        collate_fn=collate,
-        num_workers=workers,
-        worker_init_fn=leave_to_the_trainer,
-        pin_memory=run.device.type == "cuda",
-        persistent_workers=workers > 0,
-    )
-    progress = progress and run.writes
+    run.describe()
+    progress = progress and distributed.rank() == 0
+    for line in remarks(train_set, config, recipe, folder=not isinstance(data, tuple)) if progress else ():
+        print(line, file=sys.stderr)
     if watch:
         watch(run.steps, run.model)
-    with StopRequest() as stop:
+    with StopRequest(STOPPING if progress else "") as stop:
         while run.epoch < recipe.epochs:
-            sampler.set_epoch(run.epoch, first=run.batch)
-            title = f"epoch {run.epoch + 1}/{recipe.epochs}"
-            total = run.steps_per_epoch
-            bar = tqdm(run.read(batches), title, total, initial=run.batch, disable=not progress, leave=False)
-            for samples, targets in bar:
-                loss = run.step(samples, targets)
-                if watch:
-                    watch(run.steps, run.model)
-                if loss is not None:
-                    bar.set_postfix(loss=f"{loss:.2f}")
-                (stopping,) = distributed.max_over_processes(stop.requested)
-                if stopping or run.seconds_since_saving() > save_every or run.batch == total:
-                    run.save()
-                if stopping:
-                    raise KeyboardInterrupt(f"step {run.steps} is finished and saved")
+            _train_epoch(run, batches, stop, save_every, progress, watch)
             results = {}
             if (run.epoch + 1) % recipe.eval_every == 0 or run.epoch + 1 == recipe.epochs:
                 results = evaluate(run.model, val_set, workers=workers)
             run.finish_epoch(results)
             if progress:
-                tqdm.write(f"epoch {run.epoch}: " + "  ".join(f"{k} {v:.3f}" for k, v in list(results.items())[:3]))
+                tqdm.write(_summary(run, results))
     return run.model.eval()
 
 
-def _check_classes(config: DETRConfig, dataset: CocoDetection) -> None:
-    """Refuse data with category ids the model has no output for."""
-    if dataset.num_classes > config.num_classes:
-        raise ValueError(
-            f"the data has category ids up to {dataset.num_classes - 1}, so the model needs num_classes >= "
-            f"{dataset.num_classes} (--num-classes), not {config.num_classes}"
+def _check(model: DETRConfig | DETR, train_set: DetectionDataset, workers: int) -> None:
+    """Refuse what cannot be trained, before anything is written."""
+    config = model.config if isinstance(model, DETR) else model
+    if workers < 0:
+        raise ConfigError(f"workers={workers} must not be negative; 0 reads pictures in the process that trains")
+    if train_set.num_classes > config.num_classes:
+        raise ConfigError(
+            f"the data has category ids up to {train_set.num_classes - 1}, so the model needs num_classes >= "
+            f"{train_set.num_classes}, not {config.num_classes}"
         )
+    if config.backbone in RESNETS and config.freeze_resnet and not _is_trained(model):
+        raise ConfigError(
+            f"the {config.backbone} has random weights, and its stem, first stage and batch norms would stay so: with "
+            f"freeze_resnet=True they are not trained. Start from the weights of a whole DETR (load_to_train), or of a "
+            f"ResNet trained on ImageNet (load_backbone); or train all of it, with norms that learn "
+            f"(freeze_resnet=False), which takes many more images"
+        )
+
+
+def _is_trained(model: DETRConfig | DETR) -> bool:
+    """Whether a ResNet's batch norms, which are frozen, hold statistics of images; of a new one they are 0 and 1."""
+    if isinstance(model, DETRConfig):
+        return False
+    norm: Any = model.backbone[0].get_submodule("body.bn1")  # type: ignore[union-attr]
+    return bool(norm.running_mean.ne(0).any() or norm.running_var.ne(1).any())
+
+
+def _batches(
+    train_set: DetectionDataset, recipe: Recipe, seed: int, workers: int, device: torch.device
+) -> DataLoader[Any]:
+    sampler = BucketSampler(
+        train_set, recipe.batch_size, seed=seed, rank=distributed.rank(), world_size=distributed.world_size()
+    )
+    return DataLoader(
+        SeededImages(train_set),
+        batch_sampler=sampler,
+        collate_fn=collate,
+        num_workers=workers,
+        worker_init_fn=leave_to_the_trainer,
+        pin_memory=device.type == "cuda",
+        persistent_workers=workers > 0,
+    )
+
+
+def _train_epoch(
+    run: Trainer,
+    batches: DataLoader[Any],
+    stop: StopRequest,
+    save_every: float,
+    progress: bool,
+    watch: Callable[[int, DETR], None] | None,
+) -> None:
+    """The steps of an epoch that are not done yet, and their checkpoints."""
+    batches.batch_sampler.set_epoch(run.epoch, first=run.batch)  # type: ignore[union-attr]
+    title, total = f"epoch {run.epoch + 1}/{run.recipe.epochs}", run.steps_per_epoch
+    bar = tqdm(run.read(batches), title, total, initial=run.batch, disable=not progress, leave=False)
+    for samples, targets in bar:
+        loss = run.step(samples, targets)
+        if watch:
+            watch(run.steps, run.model)
+        if loss is not None:
+            bar.set_postfix(loss=f"{loss:.2f}")
+        (stopping,) = distributed.max_over_processes(stop.requested)
+        if stopping or run.seconds_since_saving() > save_every or run.batch == total:
+            run.save()
+        if stopping:
+            raise KeyboardInterrupt(f"step {run.steps} is finished and saved")
+
+
+def _summary(run: Trainer, results: dict[str, float]) -> str:
+    """A line on a finished epoch: the loss that was logged last, and the first three numbers of COCO's twelve."""
+    numbers = {} if run.last_loss is None else {"loss": run.last_loss}
+    numbers |= dict(list(results.items())[:3])
+    return f"epoch {run.epoch}: " + "  ".join(f"{name} {value:.3f}" for name, value in numbers.items())

@@ -7,7 +7,7 @@ import contextlib
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,19 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 
 from detr_mini import distributed
+from detr_mini.data import read_batches
+from detr_mini.errors import DataError, DivergedError, FolderInUseError, MemoryFullError, StorageError, UserError
 from detr_mini.loss import build_criterion, flatten_layers, name_layers
 from detr_mini.modeling.config import DETRConfig
 from detr_mini.modeling.detr import DETR
 from detr_mini.modeling.nested_tensor import NestedTensor
-from detr_mini.training.checkpoint import CheckpointFolder
+from detr_mini.training.checkpoint import CheckpointFolder, require_same_run
+from detr_mini.training.optimization import make_optimizer, make_schedule
 from detr_mini.training.recipe import Recipe
 
 LOG_EVERY = 50  # steps
+FOR_THE_LOSS = ("labels", "boxes", "masks")  # what is moved to the device, where a target has it
+MEMORY_FULL = ("out of memory", "can't allocate memory")  # what torch says, of a GPU and of a CPU
 
 
 class Trainer:
@@ -33,7 +38,15 @@ class Trainer:
 
     Args:
         model: what to train; a config gives a model with random weights.
+        out: the folder of the run. It is made when there is something to write, by the first process.
         pictures: how many the training set has.
+        origin: where data and weights came from, for people to read; it is not compared when a run goes on.
+        data: what tells the training set from others, as :func:`.fingerprint` gives it; compared when a run goes on.
+
+    Raises:
+        FolderInUseError: ``out`` holds a run already and ``resume`` is False.
+        ConfigError: the run in ``out`` was made with something else.
+        WeightsError: its checkpoints are damaged.
     """
 
     def __init__(
@@ -46,12 +59,16 @@ class Trainer:
         device: torch.device | str = "cpu",
         seed: int = 0,
         resume: bool = False,
+        data: str | None = None,
+        origin: Mapping[str, str | None] | None = None,
     ) -> None:
-        self.recipe, self.pictures, self.seed = recipe, pictures, seed
+        self.recipe = recipe
         self.folder = CheckpointFolder(out)
         self.device = torch.device(device)
-        self.writes = distributed.rank() == 0
         self.steps_per_epoch = math.ceil(pictures / recipe.batch_size)
+        self.epoch = 0  # finished ones
+        self.batch = 0  # finished ones of this epoch
+        self.last_loss: float | None = None  # the mean that was logged last
         torch.manual_seed(seed)
         model = model if isinstance(model, DETR) else DETR(model)
         self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -61,45 +78,23 @@ class Trainer:
             bbox_loss_coef=recipe.bbox_loss_coef,
             giou_loss_coef=recipe.giou_loss_coef,
         ).to(self.device)
-        self.optimizer = torch.optim.AdamW(self._parameter_groups(), weight_decay=recipe.weight_decay, fused=True)
-        self.epoch = 0  # finished ones
-        self.batch = 0  # finished ones of this epoch
-        self.seconds = 0.0
-        self.sums: Tensor | None = None  # of the losses since the last line of the log
+        self.optimizer = make_optimizer(self.model, recipe)
+        self._identity: dict[str, Any]  # what has to be the same when the run goes on
+        self._identity = {"config": asdict(model.config), "recipe": asdict(recipe), "seed": seed, "pictures": pictures}
+        self._identity |= {} if data is None else {"data": data}
+        self._origin = dict(origin or {})
+        self._writes = distributed.rank() == 0
+        self._seconds = 0.0  # of training, earlier processes of this run included
+        self._sums: Tensor | None = None  # of the losses since the last line of the log
         self._open(resume)
-        self.scheduler = self._schedule()
-        self.parallel = self.model if distributed.world_size() == 1 else self._parallel()
-        self.clock = self.saved = time.perf_counter()
+        self.scheduler = make_schedule(self.optimizer, recipe, self.steps_per_epoch, self.steps)
+        self._replica = self._parallel() if distributed.world_size() > 1 else self.model
+        self._clock = self._saved_at = time.perf_counter()
 
     @property
     def steps(self) -> int:
         """Finished steps of the whole run."""
         return self.epoch * self.steps_per_epoch + self.batch
-
-    def _parameter_groups(self) -> list[dict[str, Any]]:
-        """Two learning rates: one for the backbone, one for everything else."""
-        groups: dict[bool, list[nn.Parameter]] = {False: [], True: []}
-        for name, parameter in self.model.named_parameters():
-            if parameter.requires_grad:
-                groups[name.startswith("backbone.0")].append(parameter)
-        return [
-            {"params": groups[False], "lr": self.recipe.lr},
-            {"params": groups[True], "lr": self.recipe.lr_backbone},
-        ]
-
-    def _schedule(self) -> torch.optim.lr_scheduler.LambdaLR:
-        """Warm up linearly, then follow the recipe's drop or cosine."""
-        recipe, total = self.recipe, self.recipe.epochs * self.steps_per_epoch
-
-        def factor(step: int) -> float:
-            warm = min(1.0, (step + 1) / recipe.warmup_steps) if recipe.warmup_steps else 1.0
-            if recipe.lr_drop is not None:
-                return warm * 0.1 ** (step // (recipe.lr_drop * self.steps_per_epoch))
-            return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))
-
-        for group in self.optimizer.param_groups:
-            group.setdefault("initial_lr", group["lr"])
-        return torch.optim.lr_scheduler.LambdaLR(self.optimizer, factor, last_epoch=self.steps - 1)
 
     def _parallel(self) -> nn.Module:
         """The model, its gradients averaged over the processes."""
@@ -109,40 +104,54 @@ class Trainer:
         """The batches. Where one cannot be read, what was trained so far is saved first.
 
         Raises:
-            OSError: a picture cannot be read, or a worker died.
+            StorageError: a picture cannot be read, or a worker died.
         """
         try:
-            yield from batches
-        except Exception as error:  # a damaged file, a dead worker, a full /dev/shm: they come as anything
+            yield from read_batches(batches)
+        except StorageError as error:
             self.save()
-            what = str(error).strip().splitlines()[-1:]  # of a worker's error, which comes with its traceback
-            raise OSError(
-                f"the batch after step {self.steps} cannot be read: {''.join(what) or repr(error)}. "
-                f"If workers were killed, fewer of them need less memory (--workers). {self.folder.safe()}"
+            raise StorageError(
+                f"the batch after step {self.steps} cannot be read: {error}. {self.folder.safe()}"
             ) from error
+        except Exception:  # a bug keeps its traceback, but should not cost what was trained
+            self.save()
+            raise
 
     def step(self, samples: NestedTensor, targets: list[dict[str, Tensor]]) -> float | None:
-        """One optimiser step; returns the mean loss of the last steps when it was logged."""
+        """One optimiser step.
+
+        Args:
+            samples: a batch of normalised images, on any device.
+            targets: for each image ``labels`` ``(T,)``, ``boxes`` ``(T, 4)`` as cxcywh in [0, 1], and ``masks``
+                ``(T, H, W)`` where the criterion wants them.
+
+        Returns:
+            The mean loss of the last steps when it was logged, else None.
+
+        Raises:
+            DataError: targets that the criterion refuses; the message names step and images.
+            DivergedError: the loss is not finite.
+            MemoryFullError: the device's memory does not hold the step.
+        """
         if not self.model.training:
             self.model.train()
         if self.model.config.dropout:  # the same numbers after a resumption, others in every process
-            torch.manual_seed(self.seed + 1_000_003 * (self.steps * distributed.world_size() + distributed.rank()))
-        samples = _common_size(samples).to(self.device)
-        targets_here = [{k: t[k].to(self.device, non_blocking=True) for k in ("labels", "boxes")} for t in targets]
-        with self._autocast():
-            outputs = self.parallel(samples)
-        try:
-            losses = self.criterion.layer_losses(outputs, targets_here)
-        except ValueError as error:
-            ids = [int(t["image_id"]) for t in targets if "image_id" in t]
-            raise ValueError(
-                f"step {self.steps + 1}, pictures with the ids {ids}: {error}. {self.folder.safe()}"
-            ) from None
-        total = self.criterion.total(losses)
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_max_norm, foreach=True)
-        self.optimizer.step()
+            where = self.steps * distributed.world_size() + distributed.rank()
+            torch.manual_seed(self._identity["seed"] + 1_000_003 * where)
+        with self._room():
+            samples = _common_size(samples).to(self.device)
+            here = [
+                {name: t[name].to(self.device, non_blocking=True) for name in FOR_THE_LOSS if name in t}
+                for t in targets
+            ]
+            with self._autocast():
+                outputs = self._replica(samples)
+            losses = self._losses(outputs, here, targets)
+            total = self.criterion.total(losses)
+            self.optimizer.zero_grad(set_to_none=True)
+            total.backward()
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_max_norm, foreach=True)
+            self.optimizer.step()
         self.scheduler.step()
         self.batch += 1
         return self._add_to_log({"loss": total[None]} | losses)
@@ -152,30 +161,59 @@ class Trainer:
             return torch.autocast("cuda", torch.bfloat16)
         return contextlib.nullcontext()  # bf16 slows training on a CPU
 
+    @contextlib.contextmanager
+    def _room(self) -> Iterator[None]:
+        """Say what can be done where the memory of the device is full."""
+        try:
+            yield
+        except RuntimeError as error:
+            if not any(words in str(error) for words in MEMORY_FULL):
+                raise
+            config = self.model.config
+            raise MemoryFullError(
+                f"step {self.steps + 1}: the memory of {self.device} is full. Smaller batches (batch_size, now "
+                f"{self.recipe.batch_size} over {distributed.world_size()} processes) or smaller images (max_size, now "
+                f"{config.max_size}) need less, and more processes share a batch. {self.folder.safe()}"
+            ) from error
+
+    def _losses(self, outputs: dict[str, Any], here: list[dict[str, Tensor]], targets: Any) -> dict[str, Tensor]:
+        """The criterion's terms; what it refuses gets the step and the ids of the images."""
+        try:
+            return self.criterion.layer_losses(outputs, here)
+        except ValueError as error:
+            kind = type(error) if isinstance(error, UserError) else DataError
+            ids = [int(t["image_id"]) for t in targets if "image_id" in t]
+            raise kind(f"step {self.steps + 1}, pictures with the ids {ids}: {error}. {self.folder.safe()}") from None
+
     @torch.no_grad()
     def _add_to_log(self, losses: dict[str, Tensor]) -> float | None:
         """Sum up on the device, and log the means of the last steps: one wait instead of one a step."""
         values = flatten_layers(losses)
-        self.sums = values if self.sums is None else self.sums + values
-        if self.steps % LOG_EVERY:
+        self._sums = values if self._sums is None else self._sums + values
+        count = min(LOG_EVERY, self.steps_per_epoch)  # once an epoch at least
+        if self.steps % count:
             return None
-        means = distributed.mean_over_processes(*(self.sums / LOG_EVERY).tolist())
-        self.sums = None
+        means = distributed.mean_over_processes(*(self._sums / count).tolist())
+        self._sums = None
         if not math.isfinite(means[0]):
-            raise FloatingPointError(
-                f"the loss is {means[0]} in step {self.steps} or before: lower the learning rate "
-                f"(--lr, now {self.recipe.lr}). {self.folder.safe()}"
-            )
+            raise DivergedError(f"the loss is {means[0]} in step {self.steps} or before: {self._lower_rate()}")
         self._log(lr=self.optimizer.param_groups[0]["lr"], **dict(zip(name_layers(losses), means, strict=True)))
+        self.last_loss = means[0]
         return means[0]
+
+    def _lower_rate(self) -> str:
+        return (
+            f"lower the learning rate (lr, now {self.recipe.lr}) in a new run, which can begin with the weights of "
+            f"this one. {self.folder.safe()}"
+        )
 
     def _log(self, **values: float) -> None:
         """Append a line to the log."""
         self._count_seconds()
-        if not self.writes:
+        if not self._writes:
             return
-        images = round(self.pictures * self.steps / self.steps_per_epoch)
-        where = {"epoch": self.epoch, "step": self.steps, "images": images, "seconds": round(self.seconds, 1)}
+        images = round(self._identity["pictures"] * self.steps / self.steps_per_epoch)
+        where = {"epoch": self.epoch, "step": self.steps, "images": images, "seconds": round(self._seconds, 1)}
         self.folder.append(where | {k: round(v, 5) for k, v in values.items()})
 
     def finish_epoch(self, results: dict[str, float]) -> None:
@@ -186,50 +224,46 @@ class Trainer:
 
     def seconds_since_saving(self) -> float:
         """How long ago the last checkpoint was made."""
-        return time.perf_counter() - self.saved
+        return time.perf_counter() - self._saved_at
+
+    def describe(self) -> None:
+        """Write what the run is made of to ``config.json``. Only the first process writes."""
+        if self._writes:
+            self.folder.describe(self._identity | self._origin)
 
     def save(self) -> None:
         """Write all that resuming needs, and the weights alone. Only the first process writes.
 
         Raises:
-            OSError: the disk is full or fails.
-            FloatingPointError: a weight is not finite, so that nothing is worth keeping.
+            StorageError: the disk is full or fails.
+            DivergedError: a weight is not finite, so that nothing is worth keeping.
         """
         self._count_seconds()
-        self.saved = self.clock
-        if not self.writes:
+        self._saved_at = self._clock
+        if not self._writes:
             return
         for name, value in self.model.state_dict().items():
             if not value.isfinite().all():
-                raise FloatingPointError(
-                    f"{name} is not finite after step {self.steps}: lower the learning rate "
-                    f"(--lr, now {self.recipe.lr}). {self.folder.safe()}"
-                )
-        state = {
+                raise DivergedError(f"{name} is not finite after step {self.steps}: {self._lower_rate()}")
+        state = self._identity | {
             "model": self.model.state_dict(),
-            "config": asdict(self.model.config),
             "class_names": self.model.class_names,
-            "recipe": asdict(self.recipe),
             "optimizer": self.optimizer.state_dict(),
-            "seed": self.seed,
-            "pictures": self.pictures,
             "epoch": self.epoch,
             "batch": self.batch,
-            "seconds": self.seconds,
-            "sums": self.sums,
+            "seconds": self._seconds,
+            "sums": self._sums,
         }
         self.folder.save(self.steps, state, self.model)
 
     def _open(self, resume: bool) -> None:
         """Find out where the run is: at its start, or where its newest sound checkpoint says."""
         state: dict[str, Any] | None = None
-        if self.writes:
+        if self._writes:
             if not resume and self.folder.checkpoints():
-                raise FileExistsError(
-                    f"{self.folder.folder} holds a run already: resume it (--resume), or choose another folder (--out)"
-                )
+                raise FolderInUseError(f"{self.folder.folder} holds a run already: resume it, or choose another folder")
             if newest := self.folder.newest():
-                self._require_same(*newest)
+                require_same_run(*newest, self._identity)
                 state = newest[1]
             elif resume:
                 print(f"there is no run in {self.folder.folder} yet: starting one", file=sys.stderr)
@@ -237,31 +271,14 @@ class Trainer:
         if state is not None:
             self.model.load_state_dict(state["model"])
             self.optimizer.load_state_dict(state["optimizer"])
-            self.epoch, self.batch, self.seconds = state["epoch"], state["batch"], state["seconds"]
-            self.sums = None if state["sums"] is None else state["sums"].to(self.device)
-        if self.writes:
+            self.epoch, self.batch, self._seconds = state["epoch"], state["batch"], state["seconds"]
+            self._sums = None if state["sums"] is None else state["sums"].to(self.device)
+        if self._writes:
             self.folder.tidy(self.epoch, self.steps)
-
-    def _require_same(self, path: Path, state: Any) -> None:
-        """Refuse to go on with another run."""
-        if not isinstance(state, dict) or "optimizer" not in state:
-            raise ValueError(f"{path} holds no training run to go on with")
-        mine = {
-            "config": asdict(self.model.config),
-            "recipe": asdict(self.recipe),
-            "seed": self.seed,
-            "pictures": self.pictures,
-        }
-        # What a checkpoint does not name had its default when it was made.
-        defaults: dict[str, dict[str, Any]] = {"config": asdict(DETRConfig()), "recipe": asdict(Recipe())}
-        for name, value in mine.items():
-            stored = {**defaults[name], **state[name]} if name in defaults else state[name]
-            if stored != value:
-                raise ValueError(f"{path} was made with {name} {_difference(stored, value)}")
 
     def _count_seconds(self) -> None:
         now = time.perf_counter()
-        self.seconds, self.clock = self.seconds + now - self.clock, now
+        self._seconds, self._clock = self._seconds + now - self._clock, now
 
 
 def _common_size(samples: NestedTensor) -> NestedTensor:
@@ -276,10 +293,3 @@ def _common_size(samples: NestedTensor) -> NestedTensor:
         nn.functional.pad(samples.mask, missing, value=True),
         samples.padded or any(missing),
     )
-
-
-def _difference(stored: Any, mine: Any) -> str:
-    if not isinstance(stored, dict):
-        return f"{stored}, not {mine}"
-    changed = [k for k in mine if stored.get(k) != mine[k]]
-    return ", ".join(f"{k}={stored.get(k)} (now {mine[k]})" for k in changed)
