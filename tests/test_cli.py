@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import detr_mini
+from detr_mini import CONFIGS, DETRConfig
 from detr_mini.commands.cli import main
 from detr_mini.data import CocoDetection
 
@@ -40,7 +41,7 @@ def test_from_data_to_boxes(tmp_path):
     trained = shell("train", "--data", "town", "--out", "run", *SMALL, folder=tmp_path)
     assert trained.returncode == 0, trained.stderr
     names = {p.name.split("-")[0] for p in (tmp_path / "run").iterdir()}
-    assert names == {"checkpoint", "log.jsonl", "model.safetensors"}
+    assert names == {"checkpoint", "config.json", "log.jsonl", "model.safetensors"}
 
     evaluate = ["evaluate", "--data", "town", "--weights", "run/model.safetensors", "--json", "numbers.json"]
     evaluated = shell(*evaluate, folder=tmp_path)
@@ -157,6 +158,45 @@ def test_every_public_name_is_there():
     assert set(detr_mini.__all__) <= set(dir(detr_mini))
     with pytest.raises(AttributeError, match="has no attribute 'preditc'"):
         detr_mini.preditc  # noqa: B018
+
+
+def test_the_learning_rate_of_all_groups(town, tmp_path):
+    options = ["--lr", "1e-5", "--set", "recipe.warmup_steps=3", "--set", "recipe.clip_max_norm=0.5"]
+    assert main(["train", "--data", str(town), "--out", str(tmp_path / "run"), *SMALL, *options]) == 0
+    recipe = json.loads((tmp_path / "run" / "config.json").read_text())["recipe"]
+    assert (recipe["lr"], recipe["lr_backbone"]) == (1e-5, pytest.approx(1e-5))
+    assert (recipe["warmup_steps"], recipe["clip_max_norm"], recipe["batch_size"]) == (3, 0.5, 8)
+
+
+def test_what_a_run_is_made_of_can_be_read(town, tmp_path, capsys):
+    command = ["train", "--data", str(town), "--out", str(tmp_path / "run"), *SMALL]
+    assert main(command) == 0
+    run = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert DETRConfig(**run["config"]) == CONFIGS["nano"]
+    assert (run["recipe"]["epochs"], run["seed"], run["pictures"]) == (1, 0, 32)
+    assert (run["folder"], run["weights"]) == (str(town), None)
+    capsys.readouterr()
+    assert main(command) == 2
+    assert "holds a run already" in (said := capsys.readouterr().err)
+    assert "--resume goes on with it" in said
+    assert main([*command, "--resume", "--seed", "3"]) == 2
+    assert "seed 0, not 3. Go on with what it was made with; or start a new run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--lr", "-1"], "lr=-1.0 must not be negative"),
+        (["--lr", "nan"], "lr=nan must be a finite number"),
+        (["--set", "recipe.lr_drop=0"], "lr_drop=0 must be an epoch from 1, or None"),
+        (["--set", "config.image_size=64", "--set", "recipe.sizes=480,512"], "short sides of 480 to 512"),
+        (["--config", "detr_resnet50"], "resnet50 has random weights"),
+    ],
+)
+def test_a_run_that_cannot_start_leaves_nothing_behind(options, message, town, tmp_path, capsys):
+    assert main(["train", "--data", str(town), "--out", str(tmp_path / "run"), *SMALL, *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
 
 
 def test_ctrl_c_says_how_to_go_on(town, tmp_path, monkeypatch, capsys):

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sentence = _sentence(error)
         if sentence is None:
             raise
-        print(f"{title}: {sentence}", file=sys.stderr)
+        print(f"{title}: {sentence}", *getattr(error, "__notes__", ()), sep="\n", file=sys.stderr)
         return 2
     return 0
 

@@ -1,8 +1,11 @@
 """``detr-mini train``."""
 
 import argparse
+import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from detr_mini.commands import settings
 from detr_mini.commands.options import (
@@ -15,14 +18,21 @@ from detr_mini.commands.options import (
     device,
     require_sound,
 )
+from detr_mini.errors import ConfigError, FolderInUseError, StorageError
+
+if TYPE_CHECKING:
+    from detr_mini.modeling.config import DETRConfig
+    from detr_mini.modeling.detr import DETR
+    from detr_mini.training.recipe import Recipe
 
 EXAMPLES = [
     "--data data/tiny_town --config nano --out runs/nano",
     "--data data/tiny_town --config nano --out runs/nano --resume",
     "--data data/tiny_town --config nano --out runs/deep --set config.dec_layers=6 --set recipe.epochs=12",
-    "--data /path/to/coco --config detr_resnet50 --out runs/r50 --device cuda --workers 8 --batch-size 16",
+    "--data my_photos --weights detr-r50-e632da11.pth --out runs/mine --lr 1e-5 --epochs 20 --batch-size 4",
+    "--data /path/to/coco --config detr_resnet50 --backbone-weights imagenet --out runs/r50 --workers 8",
 ]
-PARALLEL = "torchrun --nproc-per-node 8 -m detr_mini train --data /path/to/coco --config detr_resnet50 --out runs/r50"
+PARALLEL = "torchrun --nproc-per-node 8 -m detr_mini train --data /path/to/coco --weights detr-r50.pth --out runs/r50"
 
 
 def add(commands: Commands) -> None:
@@ -31,17 +41,33 @@ def add(commands: Commands) -> None:
     command = add_command(commands, "train", run, summary, EXAMPLES)
     command.epilog = f"{command.epilog}\n\non several GPUs:\n  {PARALLEL}"
     add_data(command)
-    command.add_argument("--config", default="nano", help="name of a config (default %(default)s)")
+    command.add_argument("--config", help="name of a config, trained from random weights (default: nano)")
+    command.add_argument(
+        "--weights",
+        metavar="NAME|FILE",
+        help="start from these, with their config: a shipped model, .safetensors or .pth, published or of your own; "
+        "other classes get a new class head, another number of queries new ones",
+    )
+    command.add_argument(
+        "--backbone-weights",
+        metavar="FILE|imagenet",
+        help="start the ResNet of --config from a file with torchvision's names, or from ImageNet's, which are fetched",
+    )
     command.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for log, checkpoint, weights")
     command.add_argument("--resume", action="store_true", help="go on with the run in RUN; start it if there is none")
     command.add_argument(
-        "--num-classes", type=count, metavar="N", help="highest category id + 1 (default: the config's)"
+        "--num-classes", type=count, metavar="N", help="highest category id + 1 (default: that of the data)"
     )
     command.add_argument("--epochs", type=count, metavar="N", help="default: the config's recipe")
     command.add_argument(
         "--batch-size", type=count, metavar="N", help="over all processes; default: the config's recipe"
     )
-    command.add_argument("--lr", type=float, metavar="RATE", help="learning rate; default: the config's recipe")
+    command.add_argument(
+        "--lr",
+        type=float,
+        metavar="RATE",
+        help="learning rate; the backbone's changes in proportion (default: the config's recipe)",
+    )
     command.add_argument("--seed", type=int, default=0, help="default %(default)s")
     command.add_argument(
         "--save-every",
@@ -58,28 +84,90 @@ def add(commands: Commands) -> None:
 def run(options: argparse.Namespace) -> None:
     """Train a model."""
     from detr_mini import distributed
-    from detr_mini.modeling.config import DETRConfig, get_config
-    from detr_mini.training.recipe import RECIPES, Recipe
     from detr_mini.training.train import train
 
-    changed = {"num_classes": options.num_classes} if options.num_classes else {}
-    config = get_config(options.config, **changed | settings.overrides(DETRConfig, "config", options.set))
-    wanted = {name: getattr(options, name) for name in ("epochs", "batch_size", "lr")}
-    changed = {name: value for name, value in wanted.items() if value is not None}
-    recipe = RECIPES.get(options.config, Recipe())
-    recipe = replace(recipe, **changed | settings.overrides(Recipe, "recipe", options.set))
     with distributed.processes(device(options.device)) as here:
         require_sound(options.data, ("train", "val"))
-        train(
-            config,
-            recipe,
-            options.data,
-            options.out,
-            resume=options.resume,
-            device=here,
-            seed=options.seed,
-            workers=options.workers,
-            save_every=options.save_every,
-        )
+        with _advice():
+            model = _model(options)
+            train(
+                model,
+                _recipe(_usual_recipe(options, model.config), options),
+                options.data,
+                options.out,
+                resume=options.resume,
+                device=here,
+                seed=options.seed,
+                workers=options.workers,
+                save_every=options.save_every,
+                weights=options.weights or options.backbone_weights,
+            )
         if distributed.rank() == 0:
             print(f"the weights are in {options.out / 'model.safetensors'}, the log in {options.out / 'log.jsonl'}")
+
+
+def _model(options: argparse.Namespace) -> "DETR":
+    """What the options say to begin with: a config with random weights, or weights of the whole or of the backbone."""
+    import torch
+
+    from detr_mini.data import read_class_names
+    from detr_mini.modeling.config import DETRConfig
+    from detr_mini.modeling.detr import build
+    from detr_mini.weights import load_backbone, load_to_train
+
+    if options.weights and (options.config or options.backbone_weights):
+        other = "--config" if options.config else "--backbone-weights"
+        raise ConfigError(
+            f"--weights brings its own config and backbone, so {other} cannot be given as well; "
+            f"--set config.FIELD=VALUE changes a field"
+        )
+    names = read_class_names(options.data, "train")
+    changed = settings.overrides(DETRConfig, "config", options.set)
+    if options.num_classes:
+        changed.setdefault("num_classes", options.num_classes)
+    torch.manual_seed(options.seed)
+    if options.weights:
+        return load_to_train(options.weights, class_names=names, **changed)
+    changed.setdefault("num_classes", max(names, default=0) + 1)
+    model = build(options.config or "nano", **changed)
+    if options.backbone_weights:
+        load_backbone(model, options.backbone_weights)
+    return model
+
+
+def _usual_recipe(options: argparse.Namespace, config: "DETRConfig") -> "Recipe":
+    """The recipe of a config or of weights by name; of other weights that of their kind: small, or published."""
+    from detr_mini.training.recipe import RECIPES, Recipe
+
+    name = options.weights or options.config or "nano"
+    return RECIPES.get(name, RECIPES["nano"] if config.backbone == "small" else Recipe())
+
+
+def _recipe(recipe: "Recipe", options: argparse.Namespace) -> "Recipe":
+    """The recipe with what the options change; a field that ``--set`` names goes before another option."""
+    from detr_mini.training.recipe import Recipe
+
+    if options.lr is not None:
+        recipe = recipe.with_lr(options.lr)
+    wanted = {name: getattr(options, name) for name in ("epochs", "batch_size")}
+    changed = {name: value for name, value in wanted.items() if value is not None}
+    return replace(recipe, **changed | settings.overrides(Recipe, "recipe", options.set))
+
+
+@contextlib.contextmanager
+def _advice() -> Iterator[None]:
+    """Add to an error of training which options to give."""
+    try:
+        yield
+    except ConfigError as error:
+        if "random weights" in str(error):
+            error.add_note(
+                "by command: --weights NAME|FILE, --backbone-weights FILE|imagenet, or --set config.freeze_resnet=false"
+            )
+        raise
+    except FolderInUseError as error:
+        error.add_note("--resume goes on with it, --out names another folder")
+        raise
+    except StorageError as error:
+        error.add_note("go on with the same command and --resume")
+        raise
