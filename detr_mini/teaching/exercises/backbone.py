@@ -1,6 +1,7 @@
 """Exercises of the chapter *Backbone*."""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -113,10 +114,13 @@ def _batches() -> list[tuple[Tensor, Tensor, Tensor, float]]:
     return [(x, torch.tensor([0.0, 1, -1]), torch.tensor([1.0, 2, 0.5]), 0.1)]
 
 
+_ALL = (0, 2, 3)  # but the channels
+
+
 def _moved(
-    x: Tensor, mean: Tensor, var: Tensor, momentum: float, *, axes: tuple[int, ...] = (0, 2, 3), correction: int = 1
+    x: Tensor, mean: Tensor, var: Tensor, momentum: float, new_var: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    return mean.lerp(x.mean(axes), momentum), var.lerp(x.var(axes, correction=correction), momentum)
+    return mean.lerp(x.mean(_ALL), momentum), var.lerp(x.var(_ALL) if new_var is None else new_var, momentum)
 
 
 @exercise(
@@ -126,28 +130,19 @@ def _moved(
             lambda x, mean, var, momentum: _moved(x, mean, var, 1 - momentum)
         ),
         "The mean is right, the variance is the biased one: divide by n - 1 for what is kept.": (
-            lambda x, mean, var, momentum: _moved(x, mean, var, momentum, correction=0)
+            lambda x, mean, var, momentum: _moved(x, mean, var, momentum, x.var(_ALL, correction=0))
         ),
         "These are the statistics of the batch alone: the running ones move only a part of the way to them.": (
             lambda x, mean, var, momentum: _moved(x, mean, var, 1.0)
         ),
         "The variances of the pictures were averaged. One over all is wanted: their means differ, and that counts.": (
-            lambda x, mean, var, momentum: (
-                mean.lerp(x.mean((0, 2, 3)), momentum),
-                var.lerp(x.var((2, 3)).mean(0), momentum),
-            )
+            lambda x, mean, var, momentum: _moved(x, mean, var, momentum, x.var((2, 3)).mean(0))
         ),
         "The old value was kept whole: what the new one gains, momentum, the old one loses.": (
-            lambda x, mean, var, momentum: (
-                mean + momentum * x.mean((0, 2, 3)),
-                var + momentum * x.var((0, 2, 3)),
-            )
+            lambda x, mean, var, momentum: (mean + momentum * x.mean(_ALL), var + momentum * x.var(_ALL))
         ),
         "The standard deviation was kept: the variance is its square.": (
-            lambda x, mean, var, momentum: (
-                mean.lerp(x.mean((0, 2, 3)), momentum),
-                var.lerp(x.std((0, 2, 3)), momentum),
-            )
+            lambda x, mean, var, momentum: _moved(x, mean, var, momentum, x.std(_ALL))
         ),
     },
 )
@@ -248,18 +243,16 @@ def _variant(
 
     def conv_norm(x: Tensor, conv: str, bn: str, step: int = 1) -> Tensor:
         weight = weights[f"{conv}.weight"]
-        x = F.conv2d(x, weight, stride=step, padding=weight.shape[-1] // 2)
         parts = [weights[f"{bn}.{name}"] for name in ("running_mean", "running_var", "weight", "bias")]
-        return norm(x, *parts)
+        return norm(F.conv2d(x, weight, stride=step, padding=weight.shape[-1] // 2), *parts)
 
     activate = torch.relu if inner else torch.nn.Identity()
     y = activate(conv_norm(x, "conv1", "bn1", stride if strides == "1x1" else 1))
     y = activate(conv_norm(y, "conv2", "bn2", stride if strides == "3x3" else 1))
     y = conv_norm(y, "conv3", "bn3")
-    if "downsample.0.weight" in weights and shortcut:
+    if "downsample.0.weight" in weights:
         x = conv_norm(x, "downsample.0", "downsample.1", stride)
-    if not shortcut:
-        return y.relu()
+    x = x if shortcut else torch.zeros_like(y)
     return {"sum": (y + x).relu(), "branch": y.relu() + x, "none": y + x}[end]
 
 
@@ -267,33 +260,25 @@ def _of_the_batch(x: Tensor, mean: Tensor, var: Tensor, weight: Tensor, bias: Te
     return F.batch_norm(x, None, None, weight, bias, training=True)
 
 
-def _only_statistics(x: Tensor, mean: Tensor, var: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    return F.batch_norm(x, mean, var)
-
-
 @exercise(
     cases=_blocks,
     mistakes={
         "The last ReLU came before the addition: add the shortcut first, then cut off what is negative.": (
-            lambda x, weights, stride: _variant(x, weights, stride, end="branch")
+            partial(_variant, end="branch")
         ),
-        "The last ReLU is missing: it follows the addition.": (
-            lambda x, weights, stride: _variant(x, weights, stride, end="none")
-        ),
+        "The last ReLU is missing: it follows the addition.": partial(_variant, end="none"),
         "The stride is in the first 1 by 1 convolution, as in the paper of 2015. torchvision has it in the 3 by 3.": (
-            lambda x, weights, stride: _variant(x, weights, stride, strides="1x1")
+            partial(_variant, strides="1x1")
         ),
         "The shortcut is missing: the block adds its input, or what downsample makes of it.": (
-            lambda x, weights, stride: _variant(x, weights, stride, shortcut=False)
+            partial(_variant, shortcut=False)
         ),
-        "A ReLU follows each of the first two norms; here they are missing.": (
-            lambda x, weights, stride: _variant(x, weights, stride, inner=False)
-        ),
+        "A ReLU follows each of the first two norms; here they are missing.": partial(_variant, inner=False),
         "These norms take mean and variance from the batch. Frozen ones use running_mean and running_var.": (
-            lambda x, weights, stride: _variant(x, weights, stride, norm=_of_the_batch)
+            partial(_variant, norm=_of_the_batch)
         ),
         "These norms stop after the statistics: weight scales and bias shifts the result.": (
-            lambda x, weights, stride: _variant(x, weights, stride, norm=_only_statistics)
+            partial(_variant, norm=lambda x, mean, var, weight, bias: F.batch_norm(x, mean, var))
         ),
     },
 )

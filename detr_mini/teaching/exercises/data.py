@@ -102,12 +102,15 @@ def close_holes(labels: Tensor, ids: list[int]) -> tuple[Tensor, int]:
     return torch.searchsorted(torch.tensor(sorted(ids)), labels), len(ids)
 
 
-def _crops() -> list[tuple[Tensor, Tensor, tuple[int, int, int, int], float]]:
+Window = tuple[int, int, int, int]  # top, left, height, width
+
+
+def _crops() -> list[tuple[Tensor, Tensor, Window, float]]:
     boxes = torch.tensor([[12.0, 25, 22, 35], [0, 22, 14, 32], [5, 25, 15, 35], [60, 60, 70, 70], [14, 20, 20, 50]])
     return [(boxes, torch.tensor([3, 1, 7, 2, 5]), (20, 10, 20, 30), 0.5)]
 
 
-def _cut(boxes: Tensor, window: tuple[int, int, int, int]) -> Tensor:
+def _cut(boxes: Tensor, window: Window) -> Tensor:
     top, left, height, width = window
     moved = boxes - torch.tensor([left, top, left, top])
     return moved.clamp(min=0).minimum(torch.tensor([width, height, width, height]))
@@ -117,37 +120,31 @@ def _area(boxes: Tensor) -> Tensor:
     return (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
 
 
-def _labels_forgotten(
-    boxes: Tensor, labels: Tensor, window: tuple[int, int, int, int], share: float
-) -> tuple[Tensor, Tensor]:
+def _labels_forgotten(boxes: Tensor, labels: Tensor, window: Window, share: float) -> tuple[Tensor, Tensor]:
     return strict_crop(boxes, labels, window, share)[0], labels
 
 
-def _lenient(boxes: Tensor, labels: Tensor, window: tuple[int, int, int, int], share: float) -> tuple[Tensor, Tensor]:
+def _lenient(boxes: Tensor, labels: Tensor, window: Window, share: float) -> tuple[Tensor, Tensor]:
     keep = _area(_cut(boxes, window)) > 0
     return _cut(boxes, window)[keep], labels[keep]
 
 
-def _in_the_picture(
-    boxes: Tensor, labels: Tensor, window: tuple[int, int, int, int], share: float
-) -> tuple[Tensor, Tensor]:
-    top, left, _, _ = window
+def _in_the_picture(boxes: Tensor, labels: Tensor, window: Window, share: float) -> tuple[Tensor, Tensor]:
     cut, kept = strict_crop(boxes, labels, window, share)
-    return cut + torch.tensor([left, top, left, top]), kept
+    return cut + torch.tensor([window[1], window[0]]).repeat(2), kept
 
 
-def _uncut(boxes: Tensor, labels: Tensor, window: tuple[int, int, int, int], share: float) -> tuple[Tensor, Tensor]:
-    top, left, _, _ = window
+def _uncut(boxes: Tensor, labels: Tensor, window: Window, share: float) -> tuple[Tensor, Tensor]:
     keep = _area(_cut(boxes, window)) >= share * _area(boxes)
-    return boxes[keep] - torch.tensor([left, top, left, top]), labels[keep]
+    return boxes[keep] - torch.tensor([window[1], window[0]]).repeat(2), labels[keep]
 
 
-def _more_than(boxes: Tensor, labels: Tensor, window: tuple[int, int, int, int], share: float) -> tuple[Tensor, Tensor]:
+def _more_than(boxes: Tensor, labels: Tensor, window: Window, share: float) -> tuple[Tensor, Tensor]:
     keep = _area(_cut(boxes, window)) > share * _area(boxes)
     return _cut(boxes, window)[keep], labels[keep]
 
 
-def _turned(boxes: Tensor, labels: Tensor, window: tuple[int, int, int, int], share: float) -> tuple[Tensor, Tensor]:
+def _turned(boxes: Tensor, labels: Tensor, window: Window, share: float) -> tuple[Tensor, Tensor]:
     top, left, height, width = window
     return strict_crop(boxes, labels, (left, top, width, height), share)
 
@@ -155,9 +152,7 @@ def _turned(boxes: Tensor, labels: Tensor, window: tuple[int, int, int, int], sh
 @exercise(
     cases=_crops,
     mistakes={
-        "The boxes are right, but all labels came back: an object that is dropped takes its label along.": (
-            _labels_forgotten
-        ),
+        "The boxes are right, but all labels came back: a dropped object takes its label along.": _labels_forgotten,
         "Everything with some area left was kept: compare it with the area before the crop.": _lenient,
         "These boxes are counted from the picture's corner: count from the window's.": _in_the_picture,
         "The right objects were kept, but their boxes reach out of the window: return what was cut.": _uncut,
@@ -165,9 +160,7 @@ def _turned(boxes: Tensor, labels: Tensor, window: tuple[int, int, int, int], sh
         "x and y of the window are swapped: it is (top, left, height, width), while boxes begin with x.": (_turned),
     },
 )
-def strict_crop(
-    boxes: Tensor, labels: Tensor, window: tuple[int, int, int, int], share: float
-) -> tuple[Tensor, Tensor]:
+def strict_crop(boxes: Tensor, labels: Tensor, window: Window, share: float) -> tuple[Tensor, Tensor]:
     """Crop xyxy boxes (T, 4), labels (T,) to (top, left, height, width); keep what is at least ``share`` inside."""
     top, left, height, width = window
     moved = boxes - torch.tensor([left, top, left, top])
@@ -229,7 +222,7 @@ def _in_other_boxes(convert: Any) -> Any:
 
     def answer(instances: Content) -> Targets:
         images = sorted(instances["images"], key=lambda image: image["id"])
-        scales = [torch.tensor([i["width"], i["height"], i["width"], i["height"]]) for i in images]
+        scales = [torch.tensor([image["width"], image["height"]]).repeat(2) for image in images]
         targets = zip(read_targets(instances), scales, strict=True)
         return [target | {"boxes": convert(target["boxes"], scale)} for target, scale in targets]
 
@@ -255,14 +248,12 @@ def _unclamped(instances: Content) -> Targets:
 
 def _with_empty_boxes(instances: Content) -> Targets:
     targets = read_targets(instances)
-    images = sorted(instances["images"], key=lambda image: image["id"])
-    for target, image in zip(targets, images, strict=True):
+    for target, image in zip(targets, sorted(instances["images"], key=lambda image: image["id"]), strict=True):
         for a in instances["annotations"]:
             x, y, w, h = a["bbox"]
             if a["image_id"] == image["id"] and not a["iscrowd"] and min(w, h) == 0:
-                box = torch.tensor([[x + w / 2, y + h / 2, w, h]]) / torch.tensor(
-                    [image["width"], image["height"], image["width"], image["height"]]
-                )
+                scale = torch.tensor([image["width"], image["height"]]).repeat(2)
+                box = torch.tensor([[x + w / 2, y + h / 2, w, h]]) / scale
                 target["boxes"] = torch.cat([target["boxes"], box])
                 target["labels"] = torch.cat([target["labels"], torch.tensor([a["category_id"]])])
     return targets

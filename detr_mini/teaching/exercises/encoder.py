@@ -95,12 +95,6 @@ def _positions_on_values(layer: EncoderLayer, x: Tensor, pos: Tensor) -> Tensor:
     return layer.norm2(x + layer.feed_forward(x))
 
 
-def _positions_added_for_good(layer: EncoderLayer, x: Tensor, pos: Tensor) -> Tensor:
-    x = x + pos
-    x = layer.norm1(x + layer.self_attn(x, x, x))
-    return layer.norm2(x + layer.feed_forward(x))
-
-
 def _no_residual(layer: EncoderLayer, x: Tensor, pos: Tensor) -> Tensor:
     x = layer.norm1(layer.self_attn(x + pos, x + pos, x))
     return layer.norm2(layer.feed_forward(x))
@@ -127,14 +121,12 @@ def _old_residual(layer: EncoderLayer, x: Tensor, pos: Tensor) -> Tensor:
         "This is the pre-norm form, x + f(norm(x)): the published layer normalises the sum, norm(x + f(x)).": _pre_norm,
         "The values got a position, too: it is for queries and keys alone.": _positions_on_values,
         "The positions were added to x itself, so values and residual sum have them: add them for query and key.": (
-            _positions_added_for_good
+            lambda layer, x, pos: post_norm(layer, x + pos, torch.zeros_like(pos))
         ),
         "The residual connection is missing: each block's result is to be added to what went into it.": _no_residual,
         "The norm is on the block's result alone: the sum is to be normalised.": _norm_on_block_only,
         "norm1 was used twice: the second block has a norm of its own, norm2.": _one_norm_twice,
-        "The second residual connection starts from the layer's input, not from what the first block left.": (
-            _old_residual
-        ),
+        "The second residual starts from the layer's input, not from what the first block left.": _old_residual,
         "No position reached the queries and keys.": lambda layer, x, pos: post_norm(layer, x, torch.zeros_like(pos)),
     },
 )
@@ -222,9 +214,8 @@ def _packed() -> list[Arguments]:
 def _reordered(order: str) -> Callable[..., Tensor]:
     def mistake(state: State, *rest: Any) -> Tensor:
         rows = ["qkv".index(letter) for letter in order]
-        weight, bias = (
-            state[f"in_proj_{name}"].unflatten(0, (3, -1))[rows].flatten(0, 1) for name in ("weight", "bias")
-        )
+        packed = (state[f"in_proj_{name}"] for name in ("weight", "bias"))
+        weight, bias = (part.unflatten(0, (3, -1))[rows].flatten(0, 1) for part in packed)
         return packed_attention({**state, "in_proj_weight": weight, "in_proj_bias": bias}, *rest)
 
     return mistake
@@ -242,8 +233,9 @@ def _rescaled(factor: Callable[[int, int], float]) -> Callable[..., Tensor]:
     return mistake
 
 
-def _zeroed(name: str) -> Callable[..., Tensor]:
-    return lambda state, *rest: packed_attention({**state, name: torch.zeros_like(state[name])}, *rest)
+def _with(**parts: Tensor) -> Callable[..., Tensor]:
+    other = {name.replace("__", "."): part for name, part in parts.items()}
+    return lambda state, *rest: packed_attention({**state, **other}, *rest)
 
 
 def _untransposed(state: State, *rest: Any) -> Tensor:
@@ -252,9 +244,7 @@ def _untransposed(state: State, *rest: Any) -> Tensor:
     return packed_attention({**state, **turned}, *rest)
 
 
-def _joined_by_view(
-    state: State, heads: int, query: Tensor, key: Tensor, value: Tensor, padding: Tensor, *, split: bool = False
-) -> Tensor:
+def _joined_by_view(state: State, heads: int, *given: Tensor, split: bool = False) -> Tensor:
     """Without the transpose, where heads are joined, or with ``split`` where they are cut."""
 
     def cut(x: Tensor) -> Tensor:
@@ -263,9 +253,10 @@ def _joined_by_view(
         return x.unflatten(-1, (heads, -1)).transpose(1, 2)
 
     weights, biases = state["in_proj_weight"].chunk(3), state["in_proj_bias"].chunk(3)
-    q, k, v = (cut(F.linear(x, W, b)) for x, W, b in zip((query, key, value), weights, biases, strict=True))
+    *inputs, padding = given
+    q, k, v = (cut(F.linear(x, W, b)) for x, W, b in zip(inputs, weights, biases, strict=True))
     found = F.scaled_dot_product_attention(q, k, v, attn_mask=~padding[:, None, None])
-    joined = found.transpose(1, 2).flatten(2) if split else found.reshape(query.shape)
+    joined = found.transpose(1, 2).flatten(2) if split else found.reshape(inputs[0].shape)
     return F.linear(joined, state["out_proj.weight"], state["out_proj.bias"])
 
 
@@ -274,9 +265,7 @@ def _joined_by_view(
     mistakes={
         "The packed rows were taken in the order k, q, v: queries come first.": _reordered("kqv"),
         "The packed rows were taken in the order v, k, q: it is q, k, v.": _reordered("vkq"),
-        "The scores are divided by the root of d: each head has only d / heads numbers.": (
-            _rescaled(lambda d, heads: heads**-0.5)
-        ),
+        "Divided by the root of d: each head has d / heads numbers.": _rescaled(lambda d, heads: heads**-0.5),
         "The scores are not divided by the root of the head's width.": (_rescaled(lambda d, heads: (d / heads) ** 0.5)),
         "The mask is turned round: True means padding, which nobody may read.": (
             lambda s, n, q, k, v, padding: packed_attention(s, n, q, k, v, ~padding)
@@ -290,12 +279,10 @@ def _joined_by_view(
         "Where the heads are joined, tokens are mixed: transpose back first.": _joined_by_view,
         "The weights are stored as (out, in): multiply by their transposes, x @ W.T, as F.linear does.": _untransposed,
         "This is attention in one head of width d.": lambda s, n, *rest: packed_attention(s, 1, *rest),
-        "The biases of the three projections are missing.": _zeroed("in_proj_bias"),
-        "The bias of the last projection is missing.": _zeroed("out_proj.bias"),
+        "The biases of the three projections are missing.": _with(in_proj_bias=torch.zeros(36)),
+        "The bias of the last projection is missing.": _with(out_proj__bias=torch.zeros(12)),
         "The heads are joined but not mixed: the last projection is missing.": (
-            lambda s, *rest: packed_attention(
-                {**s, "out_proj.weight": torch.eye(12), "out_proj.bias": torch.zeros(12)}, *rest
-            )
+            _with(out_proj__weight=torch.eye(12), out_proj__bias=torch.zeros(12))
         ),
     },
 )

@@ -54,15 +54,7 @@ def slot_picker(
     from PIL import Image
 
     alt = checked_alt(alt)
-    all_boxes = np.asarray(boxes, dtype=np.float32)
-    sure = np.asarray(scores, dtype=np.float32)
-    if all_boxes.ndim != 4 or all_boxes.shape[3] != 4 or sure.shape != (len(labels), *all_boxes.shape[2:3]):
-        raise ValueError(
-            f"boxes of shape {all_boxes.shape}, scores of shape {sure.shape} and {len(labels)} labels: "
-            "(S, P, N, 4), (S, N) and S are wanted"
-        )
-    if not (all_boxes.min() >= 0 and all_boxes.max() <= 1):
-        raise ValueError(f"boxes reach from {all_boxes.min()} to {all_boxes.max()}: cxcywh in [0, 1] is wanted")
+    all_boxes, sure = _checked(np.asarray(boxes, dtype=np.float32), np.asarray(scores, dtype=np.float32), len(labels))
     points, counts = _slot_points(all_boxes)  # (S, N, P, 2), (S, N, kinds)
     own = np.concatenate([all_boxes[:, scene], sure[..., None]], axis=-1)  # (S, N, 5)
     picture = image if isinstance(image, Image.Image) else Image.fromarray(np.asarray(image))
@@ -84,6 +76,17 @@ def slot_picker(
     ]
     body = _slot_body(stored, [data_uri(webp(one)) for one in pictures], pictures, own[moment, query], what, alt)
     return framed(name, alt, body, "slots")
+
+
+def _checked(boxes: np.ndarray, scores: np.ndarray, moments: int) -> tuple[np.ndarray, np.ndarray]:
+    if boxes.ndim != 4 or boxes.shape[3] != 4 or scores.shape != (moments, *boxes.shape[2:3]):
+        raise ValueError(
+            f"boxes of shape {boxes.shape}, scores of shape {scores.shape} and {moments} labels: "
+            "(S, P, N, 4), (S, N) and S are wanted"
+        )
+    if not (boxes.min() >= 0 and boxes.max() <= 1):
+        raise ValueError(f"boxes reach from {boxes.min()} to {boxes.max()}: cxcywh in [0, 1] is wanted")
+    return boxes, scores
 
 
 def _slot_body(stored: dict[str, Any], uris: list[str], pictures: list[Any], own: Any, what: str, alt: str) -> str:
