@@ -82,7 +82,7 @@ def test_a_focal_loss_stays_finite_where_half_precision_ends() -> None:
 def test_focal_cost_as_published() -> None:
     labels = torch.tensor([[0, 3], [2, 2], [1, 0]])
     logits = logits_of(K).detach()
-    logits[0, 1, 2, 2] = 50.0  # its sigmoid is 1, and the logarithm of 0 needs the epsilon
+    logits[0, 1, 2, 2], logits[0, 1, 3, 2] = 50.0, -120.0  # sigmoids of 1 and 0: the logarithm of 0 needs the epsilon
     cost = FocalTerm().cost(logits, labels)
     assert cost.shape == (L, B, N, 2)
     for layer, image, query, column in torch.cartesian_prod(*map(torch.arange, cost.shape)).tolist():
