@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from detr_mini.boxes import generalized_box_iou_cxcywh
 from detr_mini.class_terms import ClassTerm, SoftmaxTerm
 from detr_mini.distributed import mean_over_processes
-from detr_mini.matcher import HungarianMatcher, Matches, Targets, at_least_float32
+from detr_mini.matcher import HungarianMatcher, Matches, Targets, at_least_float32, count_objects
 from detr_mini.modeling.config import DETRConfig
 
 EOS_COEF = 0.1  # weight of "no object" in the class loss, since most queries have none
@@ -102,13 +102,14 @@ class SetCriterion(nn.Module):
         self._check_classes(logits.shape[-1])
         scores = self.class_term.scores(logits)  # (L, B, N, C)
         matches = self.matcher.match_layers(scores, boxes, targets)
-        query, target = _flat_indices(matches, logits.shape[:3], targets, logits.device)  # (L, M) each
+        counts = count_objects(targets)
+        query, target = _flat_indices(matches, logits.shape[:3], counts, logits.device)  # (L, M) each
         labels = gather_targets(targets, "labels", target)  # (L, M)
         target_boxes = gather_targets(targets, "boxes", target).to(boxes.dtype)  # (L, M, 4)
         matched_boxes = F.embedding(query, boxes.flatten(0, 2))  # (L, M, 4)
 
-        num_boxes, num_matched, num_images, ce_denominator = self._denominators(logits.shape[:3], matches, targets)
-        num_right, cardinality_difference = self._errors(scores, query, labels, targets)  # (1,), (L,)
+        num_boxes, num_matched, num_images, ce_denominator = self._denominators(logits.shape[:3], matches, counts)
+        num_right, cardinality_difference = self._errors(scores, query, labels, counts)  # (1,), (L,)
         return {
             "class_error": 100 - num_right * (100 / num_matched),
             "loss_ce": self.class_term.loss(scores, query, labels) / ce_denominator,
@@ -141,20 +142,19 @@ class SetCriterion(nn.Module):
                 f"the loss needs {self.num_classes + no_object}{last}"
             )
 
-    def _denominators(self, shape: Sequence[int], matches: Matches, targets: Targets) -> tuple[float, ...]:
+    def _denominators(self, shape: Sequence[int], matches: Matches, counts: Sequence[int]) -> tuple[float, ...]:
         """Objects, matched queries, images and the class term's denominator: means over the processes.
 
         A 0 becomes 1: all that would be divided by it is 0 in every process.
         """
         _, batch, queries = shape
-        num_boxes = sum(len(target["labels"]) for target in targets)
-        num_matched = matches.query.shape[1]
+        num_boxes, num_matched = sum(counts), matches.query.shape[1]
         ce_denominator = self.class_term.denominator(num_boxes, num_matched, batch * queries)
         means = mean_over_processes(num_boxes, num_matched, batch, ce_denominator)
         return tuple(mean or 1.0 for mean in means)
 
     @torch.no_grad()
-    def _errors(self, scores: Tensor, query: Tensor, labels: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+    def _errors(self, scores: Tensor, query: Tensor, labels: Tensor, counts: Sequence[int]) -> tuple[Tensor, Tensor]:
         """What the log shows of the classes: two counts over the batch.
 
         How many matched queries of the last layer give their object's class, ``(1,)``, and by how many the queries
@@ -162,7 +162,7 @@ class SetCriterion(nn.Module):
         """
         classes, sees_object = self.class_term.predicted(scores)  # (L, B, N) each
         num_right = (classes.take(query) == labels).sum(1)[-1:]
-        num_objects = torch.from_numpy(np.array([len(target["labels"]) for target in targets]))  # (B,)
+        num_objects = torch.from_numpy(np.array(counts))  # (B,)
         difference = sees_object.sum(-1) - num_objects.to(scores.device, non_blocking=True)  # (L, B)
         return num_right, difference.abs().sum(1)
 
@@ -195,10 +195,10 @@ def gather_targets(targets: Targets, name: str, index: Tensor) -> Tensor:
 
 
 def _flat_indices(
-    matches: Matches, shape: Sequence[int], targets: Targets, device: torch.device
+    matches: Matches, shape: Sequence[int], counts: Sequence[int], device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """The queries numbered through all L * B * N of ``shape``, the targets through the batch: ``(L, M)`` each."""
-    first = np.cumsum([0, *(len(target["labels"]) for target in targets)])  # the first object of each image
+    first = np.cumsum([0, *counts])  # the first object of each image
     query = np.ravel_multi_index((matches.layer, matches.image, matches.query), shape)
     index = np.stack([query, first[matches.image] + matches.target])
     query_index, target_index = torch.from_numpy(index).to(device, non_blocking=True).unbind()

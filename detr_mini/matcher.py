@@ -95,10 +95,10 @@ class HungarianMatcher(nn.Module):
         """
         _, batch, queries, logits = scores.shape
         _check_shapes(batch, queries, targets)
+        counts = count_objects(targets)
         labels, target_boxes = _join(targets)
-        cost = self._cost(scores, boxes, labels, target_boxes, targets)
+        cost = self._cost(scores, boxes, labels, target_boxes, counts)
         costs, host_labels, host_boxes = _to_host(cost, labels, target_boxes)
-        counts = [len(target["labels"]) for target in targets]
         _check_objects(host_labels[:-1], host_boxes[:-1], counts, logits - self.class_term.no_object_logits)
         _check_predictions(costs)
         return _assign(costs, counts)
@@ -108,12 +108,15 @@ class HungarianMatcher(nn.Module):
 
         Columns beyond an image's own objects mean nothing.
         """
-        return self._cost(self.class_term.scores(at_least_float32(logits)), boxes, *_join(targets), targets)
+        scores = self.class_term.scores(at_least_float32(logits))
+        return self._cost(scores, boxes, *_join(targets), count_objects(targets))
 
-    def _cost(self, scores: Tensor, boxes: Tensor, labels: Tensor, target_boxes: Tensor, targets: Targets) -> Tensor:
-        """:meth:`cost`, given scores and the joined targets."""
+    def _cost(
+        self, scores: Tensor, boxes: Tensor, labels: Tensor, target_boxes: Tensor, counts: Sequence[int]
+    ) -> Tensor:
+        """:meth:`cost`, given scores and the joined targets of images with so many objects."""
         boxes = at_least_float32(boxes)
-        table = _padding_table(targets).to(scores.device, non_blocking=True)  # (B, T)
+        table = _padding_table(counts).to(scores.device, non_blocking=True)  # (B, T)
         # A wrong label must not read outside the classes, which would break a CUDA process; it is reported later.
         label = labels.clamp(0, scores.shape[-1] - 1)[table]  # (B, T)
         class_cost = self.class_term.cost(scores, label)  # (L, B, N, T)
@@ -130,6 +133,11 @@ def at_least_float32(x: Tensor) -> Tensor:
     return x.float() if x.dtype.itemsize < 4 else x
 
 
+def count_objects(targets: Targets) -> list[int]:
+    """Number of objects of each image."""
+    return [len(target["labels"]) for target in targets]
+
+
 def _join(targets: Targets) -> tuple[Tensor, Tensor]:
     """Labels ``(D + 1,)`` and boxes ``(D + 1, 4)`` of the D objects of the batch, and a last row to pad with."""
     labels, boxes = [t["labels"] for t in targets], [t["boxes"] for t in targets]
@@ -137,14 +145,14 @@ def _join(targets: Targets) -> tuple[Tensor, Tensor]:
     return torch.cat([*labels, labels[0].new_zeros(1)]), at_least_float32(joined_boxes)
 
 
-def _padding_table(targets: Targets) -> Tensor:
+def _padding_table(counts: Sequence[int]) -> Tensor:
     """Row of each object in the joined targets, ``(B, max(T_max, 1))``; beyond an image's own, the row to pad with.
 
     Every image has a column, so predictions that are not finite show in the costs even where there is no object.
     """
-    counts = np.array([len(target["labels"]) for target in targets])[:, None]  # (B, 1)
-    column = np.arange(max(counts.max(), 1))
-    table = np.where(column < counts, counts.cumsum()[:, None] - counts + column, counts.sum())
+    own = np.array(counts)[:, None]  # (B, 1)
+    column = np.arange(max(*counts, 1))
+    table = np.where(column < own, own.cumsum()[:, None] - own + column, own.sum())
     return torch.from_numpy(table)
 
 
