@@ -218,23 +218,19 @@ def _check_objects(labels: np.ndarray, boxes: np.ndarray, counts: Sequence[int],
         return f"box {[round(float(x), 4) for x in boxes[number]]}"
 
     def refuse(bad: Any, show: Callable[[int], str], why: str) -> None:
-        if not bad.any():
-            return
-        first = int(bad.argmax())
-        image = int(np.repeat(np.arange(len(counts)), counts)[first])
-        number = first - sum(counts[:image])
-        raise ValueError(f"image {image} of the batch has the {show(first)} (object {number}), but {why}")
+        if bad.any():
+            first = int(bad.argmax())
+            image = int(np.repeat(np.arange(len(counts)), counts)[first])
+            number = first - sum(counts[:image])
+            raise ValueError(f"image {image} of the batch has the {show(first)} (object {number}), but {why}")
 
     refuse(
         (labels < 0) | (labels >= num_classes),
         show_label,
         f"the model has classes 0 to {num_classes - 1}. num_classes must be the highest category id + 1",
     )
-    refuse(
-        ~np.isfinite(boxes).all(-1),
-        show_box,
-        "a box must be finite. Look for it in the annotations or the transforms",
-    )
+    not_finite = ~np.isfinite(boxes).all(-1)
+    refuse(not_finite, show_box, "a box must be finite. Look for it in the annotations or the transforms")
     refuse(
         (np.abs(boxes) > 1 + 2 * MARGIN).any(-1),  # the size of a box that leaves the picture on two sides
         show_box,
