@@ -18,7 +18,7 @@ def draw_detections(image: Tensor, found: Mapping[str, Tensor], class_names: Map
 
     Args:
         image: ``(3, H, W)`` uint8.
-        found: from :func:`detr_mini.predict`: ``scores`` and ``labels`` ``(M,)``, ``boxes`` ``(M, 4)``.
+        found: from :func:`detr_mini.prediction.predict`: ``scores`` and ``labels`` ``(M,)``, ``boxes`` ``(M, 4)``.
         class_names: by category id; an id without a name is written as it is.
 
     Returns:

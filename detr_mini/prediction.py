@@ -33,7 +33,7 @@ def predict(
 
     Args:
         model: on any device; it is put into evaluation mode for as long as this takes.
-        images: file names, PIL images, or tensors ``(3, H, W)`` uint8 as :func:`~detr_mini.data.read_image` gives them.
+        images: file names, PIL images, or tensors ``(3, H, W)`` uint8 as ``detr_mini.data.read_image`` gives them.
         threshold: detections that score less are left out. This is no non-maximum suppression: nothing is compared.
         batch_size: images that go through the model at once, at most.
 
