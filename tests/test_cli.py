@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import torch
@@ -94,12 +95,14 @@ def test_faulty_data_ends_in_messages_and_code_2(tmp_path, town_copy):
         (["train", "--data", "TOWN", "--out", "run", "--set", "config.nheads=5"], "must be a multiple of nheads=5"),
         (["evaluate", "--data", "TOWN", "--weights", "missing.safetensors"], "missing.safetensors"),
         (["evaluate", "--data", "TOWN", "--split", "test"], "instances_test.json"),
+        (["make-data", "TOWN/tiny_town.json", "--train", "1"], "tiny_town.json: File exists"),
+        (["train", "--data", "TOWN", "--out", "TOWN/tiny_town.json", "--device", "cpu"], "tiny_town.json: File exists"),
         (["predict", "missing.jpg", "--weights", "missing.pth"], "missing.pth"),
     ],
 )
 def test_what_cannot_be_done_is_said_and_gives_2(arguments, message, town, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert main([str(town) if a == "TOWN" else a for a in arguments]) == 2
+    assert main([a.replace("TOWN", str(town)) for a in arguments]) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"detr-mini {arguments[0]}: ")
     assert message in error
@@ -228,19 +231,16 @@ def test_numbers_that_cannot_be_stored_are_said(town, tmp_path, capsys):
 
 
 def test_a_bug_keeps_its_traceback(monkeypatch):
-    def fail(_: object) -> None:
-        raise AttributeError("'Image' object has no attribute 'sise'")
-
-    monkeypatch.setattr("detr_mini.data.check_data", fail)
-    with pytest.raises(AttributeError, match="sise"):
-        main(["check-data", "x"])
+    """Those too that are told in a sentence where they are the user's to mend."""
+    for bug in (AttributeError("sise"), ValueError("sise"), FileNotFoundError("sise"), RuntimeError("sise")):
+        monkeypatch.setattr("detr_mini.data.check_data", Mock(side_effect=bug))
+        with pytest.raises(type(bug), match="sise"):
+            main(["check-data", "x"])
 
 
 def test_a_gpu_that_is_too_small_is_said(monkeypatch, capsys):
-    def fail(_: object) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nGPU 0 has ...")
-
-    monkeypatch.setattr("detr_mini.data.check_data", fail)
+    full = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.\nGPU 0 has ...")
+    monkeypatch.setattr("detr_mini.data.check_data", Mock(side_effect=full))
     assert main(["check-data", "x"]) == 2
     assert "CUDA out of memory. Tried to allocate 2 GiB. Try a smaller --batch-size" in capsys.readouterr().err
 

@@ -61,7 +61,7 @@ def make_parser() -> argparse.ArgumentParser:
 
 def _sentence(error: Exception) -> str | None:
     """What to tell of an error that the user can mend; None for a bug, which keeps its traceback."""
-    if isinstance(error, (UserError, ValueError, OSError, FloatingPointError)):
+    if isinstance(error, UserError):
         return str(error)
     torch = sys.modules.get("torch")
     if torch is not None and isinstance(error, torch.OutOfMemoryError):

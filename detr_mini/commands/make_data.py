@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from detr_mini.commands.options import Commands, add_command, count, count_or_none
+from detr_mini.errors import StorageError, UserError
 
 
 def add(commands: Commands) -> None:
@@ -29,5 +30,10 @@ def run(options: argparse.Namespace) -> None:
     """Draw Tiny Town."""
     from detr_mini.data import make_data
 
-    make_data(options.folder, options.train, options.val, options.seed, options.workers)
+    try:
+        make_data(options.folder, options.train, options.val, options.seed, options.workers)
+    except UserError:
+        raise
+    except OSError as error:  # of the folder: no rights, a full disk
+        raise StorageError(f"cannot write {error.filename or options.folder}: {error.strerror or error}") from error
     print(f"{options.train} training and {options.val} validation scenes are in {options.folder}")

@@ -20,20 +20,21 @@ class Recipe:
             what would work.
     """
 
-    lr: float = 1e-4
+    lr: float = 1e-4  # learning rate of all but the backbone, for AdamW
     lr_backbone: float = 1e-5  # a pre-trained backbone moves slowly
-    weight_decay: float = 1e-4
+    weight_decay: float = 1e-4  # of AdamW
     batch_size: int = 64  # pictures of a step, over all processes; 16 GPUs in the paper
-    epochs: int = 300
-    warmup_steps: int = 0
+    epochs: int = 300  # how often every picture is seen
+    warmup_steps: int = 0  # in which the rates rise from 0
     lr_drop: int | None = 200  # epoch after which the rates fall to a tenth; None: a cosine down to zero
-    clip_max_norm: float = 0.1
+    clip_max_norm: float = 0.1  # a longer gradient is shortened to this
     eos_coef: float = EOS_COEF  # weight of "no object" in the class loss
-    # Weights of the L1 and the GIoU loss; the matching cost keeps the published ones.
-    bbox_loss_coef: float = LOSS_WEIGHTS["loss_bbox"]
-    giou_loss_coef: float = LOSS_WEIGHTS["loss_giou"]
+    bbox_loss_coef: float = LOSS_WEIGHTS[
+        "loss_bbox"
+    ]  # weight of the L1 loss; the matching cost keeps the published one
+    giou_loss_coef: float = LOSS_WEIGHTS["loss_giou"]  # weight of the GIoU loss, likewise
     sizes: tuple[int, ...] | None = PAPER_SIZES  # short sides drawn in training; None: as in evaluation
-    eval_every: int = 1  # epochs
+    eval_every: int = 1  # epochs between evaluations
 
     def __post_init__(self) -> None:
         require_field_types(self)
