@@ -29,15 +29,15 @@ def small() -> SmallBackbone:
 
 
 class EveryThirtySecond(nn.Module):
-    def forward(self, x: Tensor) -> dict[str, Tensor]:
-        return {"0": x[:, :, ::32, ::32]}
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, ::32, ::32]
 
 
 @pytest.fixture(scope="module")
 def stride_only() -> ResNetBackbone:
     """The backbone with a body that costs nothing."""
     backbone = ResNetBackbone("resnet18")
-    backbone.body = EveryThirtySecond()
+    backbone.body = nn.ModuleDict({"layer4": EveryThirtySecond()})
     return backbone
 
 
@@ -67,11 +67,11 @@ def test_resnet_is_torchvisions_with_its_norms_frozen() -> None:
     assert all(key.endswith("num_batches_tracked") or key.startswith("fc.") for key in missing)
     batch = torch.stack(images((32, 64), (32, 64)))
     wanted = nn.Sequential(*list(theirs.children())[:-2])(batch)
-    out = ours(NestedTensor.from_images(list(batch)))
+    (out,) = ours(NestedTensor.from_images(list(batch)))
     assert out.tensors.shape == (2, 2048, 1, 2)
     assert_close(out.tensors, wanted, rtol=1e-4, atol=1e-4)
-    assert not out.padded
-    assert_close(ours.train()(NestedTensor.from_images(list(batch))).tensors, out.tensors)  # frozen in training too
+    assert out.padding_mask is None
+    assert_close(ours.train()(NestedTensor.from_images(list(batch)))[0].tensors, out.tensors)  # frozen in training too
 
 
 def both_frozen_norms() -> tuple[FrozenBatchNorm2d, torchvision.ops.FrozenBatchNorm2d]:
@@ -125,7 +125,7 @@ def test_folded_norms_change_nothing(name: str, request: pytest.FixtureRequest) 
     assert not any(isinstance(m, nn.BatchNorm2d | FrozenBatchNorm2d) for m in folded.modules())
     for sizes in [((64, 96), (70, 50)), ((64, 64), (64, 64))]:
         batch = NestedTensor.from_images(images(*sizes))
-        wanted, out = backbone(batch), folded(batch)
+        (wanted,), (out,) = backbone(batch), folded(batch)
         assert_close(out.tensors, wanted.tensors, rtol=1e-5, atol=1e-5)
         assert torch.equal(out.mask, wanted.mask)
 
@@ -149,7 +149,7 @@ def test_dilation_halves_the_stride_of_the_last_stage() -> None:
     ).eval()
     theirs.load_state_dict(dc5.body.state_dict(), strict=False)
     batch = NestedTensor.from_images(images((32, 48)))
-    out = dc5(batch)
+    (out,) = dc5(batch)
     assert out.tensors.shape == (1, 2048, 2, 3)
     assert out.mask.shape == (1, 2, 3)
     assert_close(out.tensors, nn.Sequential(*list(theirs.children())[:-2])(batch.tensors), rtol=1e-4, atol=1e-4)
@@ -158,7 +158,7 @@ def test_dilation_halves_the_stride_of_the_last_stage() -> None:
 @pytest.mark.parametrize(("name", "channels"), [("resnet18", 512), ("resnet50", 2048)])
 def test_channels_and_what_is_frozen(name: str, channels: int) -> None:
     backbone = ResNetBackbone(name)
-    assert backbone.num_channels == channels
+    assert backbone.num_channels == [channels]
     for key, parameter in backbone.named_parameters():
         assert parameter.requires_grad == (key.split(".")[1] in ("layer2", "layer3", "layer4")), key
         assert "bn" not in key  # weights of frozen norms are buffers
@@ -172,11 +172,66 @@ def test_an_unfrozen_resnet_is_trained_as_a_whole_and_its_norms_learn() -> None:
     assert backbone.body.state_dict().keys() == theirs.state_dict().keys() - {"fc.weight", "fc.bias"}
     theirs.load_state_dict(backbone.body.state_dict(), strict=False)
     batch = torch.stack(images((64, 64), (64, 64)))
-    out = backbone.train()(NestedTensor.from_images(list(batch))).tensors
+    out = backbone.train()(NestedTensor.from_images(list(batch)))[0].tensors
     assert_close(out, nn.Sequential(*list(theirs.train().children())[:-2])(batch), rtol=1e-4, atol=1e-4)
     out.square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in backbone.parameters())
     assert (backbone.body["bn1"].running_mean != 0).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "channels"), [("resnet34", [64, 128, 256, 512]), ("resnet101", [256, 512, 1024, 2048])]
+)
+def test_levels_of_a_resnet_are_its_last_stages(name: str, channels: list[int]) -> None:
+    batch = NestedTensor.from_images(images((64, 96), (70, 50)))
+    backbone = random_statistics(ResNetBackbone(name, num_levels=4)).eval()
+    wanted = dict[str, Tensor]()
+    for stage in ("layer1", "layer2", "layer3", "layer4"):
+        backbone.body[stage].register_forward_hook(lambda _, __, out, stage=stage: wanted.update({stage: out}))
+    with torch.no_grad():
+        levels = backbone(batch)
+    assert backbone.num_channels == channels == [level.tensors.shape[1] for level in levels]
+    for level, stride, features in zip(levels, (4, 8, 16, 32), wanted.values(), strict=True):
+        assert torch.equal(level.tensors, features)
+        h, w = -(-70 // stride), -(-96 // stride)
+        assert level.tensors.shape[2:] == level.mask.shape[1:] == (h, w)
+        rows, columns = torch.arange(h) * 70 // h, torch.arange(w) * 96 // w
+        assert torch.equal(level.mask, batch.mask[:, rows][:, :, columns])
+    for count in (1, 3):
+        fewer = ResNetBackbone(name, num_levels=count).eval()
+        fewer.load_state_dict(backbone.state_dict(), strict=True)
+        assert fewer.num_channels == channels[-count:]
+        with torch.no_grad():
+            found = fewer(batch)
+        assert len(found) == count
+        assert all(torch.equal(a.tensors, b.tensors) for a, b in zip(found, levels[-count:], strict=True))
+
+
+def test_levels_of_the_small_body_are_its_stages_each_free_of_padding() -> None:
+    small = random_statistics(SmallBackbone(16, num_levels=3)).eval()
+    first, second = images((45, 70), (61, 33))
+    with torch.no_grad():
+        together, alone = small(NestedTensor.from_images([first, second])), small(NestedTensor.from_images([first]))
+    assert small.num_channels == [4, 8, 16]
+    for level, single, channels, stride in zip(together, alone, small.num_channels, (4, 8, 8), strict=True):
+        h, w = -(-45 // stride), -(-70 // stride)
+        assert level.tensors.shape == (2, channels, -(-61 // stride), w)
+        assert single.tensors.shape == (1, channels, h, w)
+        assert_close(level.tensors[:1, :, :h], single.tensors, rtol=1e-4, atol=1e-5)
+        assert torch.equal(level.tensors * ~level.mask[:, None], level.tensors)
+        assert single.padding_mask is None
+    last = SmallBackbone(16).eval()
+    last.load_state_dict(small.state_dict(), strict=True)
+    with torch.no_grad():
+        assert torch.equal(last(NestedTensor.from_images([first]))[0].tensors, alone[-1].tensors)
+
+
+@pytest.mark.parametrize("count", [0, -1, 5])
+def test_levels_that_a_body_does_not_have(count: int) -> None:
+    with pytest.raises(ValueError, match=rf"num_levels={count} must lie between 1 and 4"):
+        ResNetBackbone("resnet18", num_levels=count)
+    with pytest.raises(ValueError, match=rf"num_levels={count} must lie between 1 and 3"):
+        SmallBackbone(8, num_levels=count)
 
 
 @settings(max_examples=25, deadline=None)
@@ -185,13 +240,13 @@ def test_mask_takes_the_nearest_pixel_and_leaves_every_picture_a_cell(
     stride_only: ResNetBackbone, sizes: list[tuple[int, int]]
 ) -> None:
     batch = NestedTensor.from_images([torch.zeros(3, *size) for size in sizes])
-    out = stride_only(batch)
+    (out,) = stride_only(batch)
     h, w = out.tensors.shape[-2:]
     rows = torch.arange(h) * batch.mask.shape[1] // h
     columns = torch.arange(w) * batch.mask.shape[2] // w
     assert torch.equal(out.mask, batch.mask[:, rows][:, :, columns])
     assert (~out.mask).flatten(1).any(1).all()
-    assert out.padded == batch.padded
+    assert (out.padding_mask is None) == (batch.padding_mask is None)
 
 
 def test_padding_leaks_into_a_resnet_as_in_the_published_one(resnet18: ResNetBackbone) -> None:
@@ -201,10 +256,10 @@ def test_padding_leaks_into_a_resnet_as_in_the_published_one(resnet18: ResNetBac
     good; the body for small pictures does not leak.
     """
     picture, larger = images((64, 64), (96, 128))
-    alone = resnet18(NestedTensor.from_images([picture]))
-    batch = resnet18(NestedTensor.from_images([picture, larger]))
+    (alone,) = resnet18(NestedTensor.from_images([picture]))
+    (batch,) = resnet18(NestedTensor.from_images([picture, larger]))
     assert (batch.tensors[0, :, :2, :2] - alone.tensors[0]).abs().max() > 1e-3
-    same = resnet18(NestedTensor.from_images([picture, picture]))
+    (same,) = resnet18(NestedTensor.from_images([picture, picture]))
     assert_close(same.tensors[:1], alone.tensors, rtol=1e-4, atol=1e-4)
 
 
@@ -215,9 +270,9 @@ def test_small_body_gives_the_same_features_alone_and_padded(
 ) -> None:
     pictures = images(first, second, seed=seed)
     with torch.no_grad():
-        batch = small(NestedTensor.from_images(pictures))
+        (batch,) = small(NestedTensor.from_images(pictures))
         for number, (h, w) in enumerate((first, second)):
-            alone = small(NestedTensor.from_images(pictures[number : number + 1]))
+            (alone,) = small(NestedTensor.from_images(pictures[number : number + 1]))
             rows, columns = -(-h // 8), -(-w // 8)
             assert alone.tensors.shape == (1, 16, rows, columns)
             assert_close(batch.tensors[number, :, :rows, :columns], alone.tensors[0], rtol=1e-4, atol=1e-4)
@@ -242,14 +297,14 @@ def test_small_body_written_out(small: SmallBackbone) -> None:
         y = conv_norm(x, f"{layer}.conv1", f"{layer}.bn1", stride, 1).relu()
         y = conv_norm(y, f"{layer}.conv2", f"{layer}.bn2", 1, 1)
         x = (y + conv_norm(x, f"{layer}.downsample.0", f"{layer}.downsample.1", stride, 0)).relu()
-    out = small(NestedTensor.from_images([picture]))
+    (out,) = small(NestedTensor.from_images([picture]))
     assert_close(out.tensors, x, rtol=1e-4, atol=1e-5)
-    assert small.num_channels == x.shape[1] == 16
+    assert small.num_channels == [x.shape[1]] == [16]
 
 
 def test_small_body_trains() -> None:
     body = SmallBackbone(8)
-    body(NestedTensor.from_images(images((16, 24), (24, 16)))).tensors.square().sum().backward()
+    body(NestedTensor.from_images(images((16, 24), (24, 16))))[0].tensors.square().sum().backward()
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in body.parameters())
 
 
@@ -258,9 +313,9 @@ def test_small_body_trains() -> None:
 def test_on_a_gpu_as_on_the_cpu(name: str, request: pytest.FixtureRequest) -> None:
     backbone = request.getfixturevalue(name)
     batch = NestedTensor.from_images(images((64, 96), (70, 50)))
-    wanted = backbone(batch)
+    (wanted,) = backbone(batch)
     with torch.backends.cudnn.flags(allow_tf32=False):
-        out = backbone.cuda()(batch.to("cuda"))
+        (out,) = backbone.cuda()(batch.to("cuda"))
     backbone.cpu()
     assert_close(out.tensors.cpu(), wanted.tensors, rtol=1e-3, atol=1e-3)
     assert torch.equal(out.mask.cpu(), wanted.mask)

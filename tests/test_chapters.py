@@ -315,7 +315,7 @@ def test_the_numbers_of_the_shapes_page_are_those_of_the_models() -> None:
     for column, name in enumerate(("nano", "detr_resnet50")):
         config = CONFIGS[name]
         with torch.device("meta"):
-            channels = DETR(config).backbone[0].num_channels
+            channels = DETR(config).backbone[0].num_channels[-1]
         wanted = {
             "C": f"{channels}",
             "d": f"{config.hidden_dim}",

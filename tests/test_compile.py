@@ -80,6 +80,24 @@ def test_a_list_of_pictures_compiles() -> None:
     assert_close(compiled(pictures(SIZES[0])), model(pictures(SIZES[0])))
 
 
+@torch.no_grad()
+def test_a_tensor_of_pictures_compiles() -> None:
+    model = make("small")
+    compiled = torch.compile(model, fullgraph=True, backend="eager")
+    for images in (torch.rand(2, 3, 64, 70), torch.rand(3, 3, 40, 50)):
+        assert_close(compiled(images), model(images))
+
+
+@pytest.mark.parametrize("body", BODIES)
+@torch.no_grad()
+def test_pytorchs_own_export_and_trace_take_the_model_with_a_tensor(body: str) -> None:
+    model, images = make(body), torch.rand(2, 3, 65, 97)
+    free = torch.export.Dim.DYNAMIC
+    program = torch.export.export(model, (images,), dynamic_shapes=({0: free, 2: free, 3: free},)).module()
+    for batch in (images, torch.rand(1, 3, 70, 40)):
+        assert_close(program(batch), model(batch), rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("body", BODIES)
 @pytest.mark.parametrize("sizes", SIZES[:2])
 def test_compiled_training_gives_the_same_gradients(body: str, sizes: list[tuple[int, int]]) -> None:

@@ -172,6 +172,14 @@ def test_a_list_of_pictures_is_a_batch() -> None:
     assert_close(model(batch), model(NestedTensor.from_images(batch)))
 
 
+@pytest.mark.parametrize("kind", ["nano", "resnet18"])
+def test_a_tensor_is_a_batch_without_padding(kind: str) -> None:
+    model, images = trained(kind), torch.stack(pictures((64, 70), (64, 70)))
+    assert_close(model(images), model(NestedTensor.from_images(list(images))), rtol=0, atol=0)
+    with pytest.raises(ValueError, match=r"shape \(3, 64, 70\) is one image; .* image\[None\]"):
+        model(images[0])
+
+
 @pytest.mark.parametrize("pre_norm", [False, True])
 def test_auxiliary_outputs_are_those_of_a_shallower_decoder(pre_norm: bool) -> None:
     model, batch = tiny(pre_norm=pre_norm), pictures((24, 40), (40, 24))
@@ -360,7 +368,7 @@ def test_positions_follow_the_config(changes: dict[str, float]) -> None:
 
 def test_dilation_follows_the_config() -> None:
     with torch.no_grad():
-        features = build("detr_resnet50_dc5").backbone[0](NestedTensor.from_images(pictures((32, 48))))
+        (features,) = build("detr_resnet50_dc5").backbone[0](NestedTensor.from_images(pictures((32, 48))))
     assert features.tensors.shape == (1, 2048, 2, 3)
 
 
@@ -387,6 +395,13 @@ def test_postprocess_by_hand() -> None:
     probabilities = logits.exp() / logits.exp().sum(-1, keepdim=True)
     assert_close(first["scores"], torch.stack([probabilities[0, 0, 0], probabilities[0, 1, 1]]))
     assert_close(second["scores"], torch.stack([probabilities[1, 0, 2], probabilities[1, 1, 0]]))
+
+
+def test_a_model_postprocesses_its_own_outputs() -> None:
+    model = tiny()
+    outputs, sizes = model(pictures((24, 40))), torch.tensor([[48, 80]])
+    assert_close(model.postprocess(outputs, sizes), postprocess(outputs, sizes), rtol=0, atol=0)
+    assert_close(model.optimize_for_inference().postprocess(outputs, sizes), postprocess(outputs, sizes))
 
 
 def test_postprocess_takes_half_precision() -> None:

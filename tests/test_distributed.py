@@ -20,7 +20,7 @@ TRAIN = """
 import json, sys
 from dataclasses import replace
 import torch
-from detr_mini import DETR, distributed
+from detr_mini import DETR, NestedTensor, distributed
 from detr_mini.loss import name_layers
 from detr_mini.modeling.config import get_config
 from detr_mini.training.recipe import RECIPES
@@ -28,7 +28,7 @@ from detr_mini.training.trainer import Trainer
 from detr_mini.training.train import train
 
 def forward(self, samples):  # in double precision: else rounding grows from step to step
-    return computed(self, replace(samples, tensors=samples.tensors.double()))
+    return computed(self, NestedTensor(samples.tensors.double(), samples.padding_mask))
 
 def step(self, samples, targets):
     return stepped(self, samples, [t | {"boxes": t["boxes"].double()} for t in targets])

@@ -85,7 +85,7 @@ def pictures() -> list[Tensor]:
 @torch.no_grad()
 def compare(ours: DETR, other: Any) -> None:
     batch = NestedTensor.from_images(pictures())
-    assert batch.padded
+    assert batch.padding_mask is not None
     mine = ours.eval()(batch)
     out = other(pixel_values=batch.tensors, pixel_mask=(~batch.mask).long())
     assert_close(mine["pred_logits"], out.logits, rtol=1e-5, atol=1e-5)

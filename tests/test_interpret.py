@@ -32,7 +32,7 @@ def test_attention_maps_of_a_padded_batch(model):
     }
     for value in maps.values():
         torch.testing.assert_close(value.sum(-1), torch.ones(value.shape[:-1]))
-    padding = model.backbone[0](NestedTensor.from_images(images)).mask.flatten(1)
+    padding = model.backbone[0](NestedTensor.from_images(images))[-1].mask.flatten(1)
     read = maps["transformer.decoder.layers.1.multihead_attn"].sum((1, 2))
     assert (read[padding] == 0).all()
     assert (read[~padding] > 0).all()

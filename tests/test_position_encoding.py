@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
 
+from detr_mini import NestedTensor
 from detr_mini.modeling.position_encoding import PositionEmbeddingLearned, PositionEmbeddingSine
 
 
@@ -60,12 +61,18 @@ def test_padding_changes_nothing(h: int, w: int, below: int, right: int) -> None
 def test_without_padding_one_column_and_one_row_give_the_same_bits(b: int, h: int, w: int, d: int) -> None:
     encoding = PositionEmbeddingSine(d, temperature=20.0, scale=50.0)
     nothing = torch.zeros(b, h, w, dtype=torch.bool)
-    assert torch.equal(encoding(nothing, padded=False), encoding(nothing))
+    assert torch.equal(encoding(NestedTensor(torch.empty(b, 1, h, w))), encoding(nothing))
+
+
+@pytest.mark.parametrize("encoding", [PositionEmbeddingSine(8), PositionEmbeddingLearned(8)])
+def test_of_a_batch_only_the_mask_matters(encoding: torch.nn.Module) -> None:
+    mask = torch.cat([padded_mask(2, 6, 4, 6), padded_mask(4, 3, 4, 6)])
+    assert torch.equal(encoding(NestedTensor(torch.rand(2, 5, 4, 6), mask)), encoding(mask))
 
 
 @pytest.mark.parametrize("encoding", [PositionEmbeddingSine(8), PositionEmbeddingLearned(8)])
 def test_without_padding_a_batch_shares_one_map(encoding: torch.nn.Module) -> None:
-    pos = encoding(torch.zeros(3, 4, 5, dtype=torch.bool), padded=False)
+    pos = encoding(NestedTensor(torch.empty(3, 1, 4, 5)))
     assert pos.shape == (3, 8, 4, 5)
     assert pos.stride(0) == 0
     assert pos.flatten(2).data_ptr() == pos.data_ptr()  # as the transformer takes it, still no copy

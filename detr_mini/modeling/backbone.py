@@ -1,4 +1,4 @@
-"""Backbones: from a padded batch of pictures to a feature map and its mask.
+"""Backbones: from a padded batch of pictures to feature maps and their masks.
 
 Chapter: *Backbone*, ``book/06_backbone``.
 """
@@ -7,7 +7,6 @@ import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
-from torchvision.models._utils import IntermediateLayerGetter
 
 from detr_mini.modeling.nested_tensor import NestedTensor
 from detr_mini.modeling.norm import FrozenBatchNorm2d, SyncBatchNorm2d
@@ -25,11 +24,12 @@ class ResNetBackbone(nn.Module):
     Args:
         name: one of ``RESNETS`` in :mod:`detr_mini.modeling.config`.
         dilation: replace the stride of the last stage by dilation (DC5); resnet50 and resnet101 only.
+        num_levels: how many feature maps to return, of the last stages: of layer4 for 1, of layer2 to layer4 for 3.
         freeze: keep the stem, the first stage and all batch norms as they come, as in the published training. Otherwise
             everything is trained, and the norms take their statistics from the batch.
     """
 
-    def __init__(self, name: str, *, dilation: bool = False, freeze: bool = True) -> None:
+    def __init__(self, name: str, *, dilation: bool = False, num_levels: int = 1, freeze: bool = True) -> None:
         super().__init__()
         resnet = torchvision.models.get_model(
             name,
@@ -40,14 +40,19 @@ class ResNetBackbone(nn.Module):
         if freeze:
             for key, parameter in resnet.named_parameters():
                 parameter.requires_grad_(key.startswith(("layer2", "layer3", "layer4")))
-        self.num_channels: int = resnet.fc.in_features
-        self.body = IntermediateLayerGetter(resnet, return_layers={"layer4": "0"})
+        self.body = nn.ModuleDict({key: part for key, part in resnet.named_children() if key not in ("avgpool", "fc")})
+        self.stages = _last_stages(num_levels, of=4)
+        widest: int = resnet.fc.in_features  # each stage has twice the channels of the one before
+        self.num_channels = [widest // 2**n for n in reversed(range(num_levels))]
 
-    def forward(self, samples: NestedTensor) -> NestedTensor:
-        """``(B, 3, H, W)`` to features ``(B, C, h, w)``; the mask follows by taking the nearest pixel."""
-        features = self.body(samples.tensors)["0"]
-        mask = F.interpolate(samples.mask[:, None].float(), size=features.shape[-2:])[:, 0].bool()
-        return NestedTensor(features, mask, samples.padded)
+    def forward(self, samples: NestedTensor) -> list[NestedTensor]:
+        """``(B, 3, H, W)`` to features ``(B, C, h, w)``, the coarsest last; masks take the nearest pixel."""
+        x, levels = samples.tensors, []
+        for name, part in self.body.items():
+            x = part(x)
+            if name in self.stages:
+                levels.append(NestedTensor(x, _nearest(samples.padding_mask, x.shape[-2:])))
+        return levels
 
 
 class SmallBackbone(nn.Module):
@@ -57,13 +62,13 @@ class SmallBackbone(nn.Module):
     themselves pad. A picture gives the same features alone and in any batch.
 
     Args:
-        num_channels: channels of the feature map; the two stages before it have a quarter and a half of them.
+        width: channels of the last feature map; the two stages before it have a quarter and a half of them.
+        num_levels: how many feature maps to return, of the last stages, whose strides are 4, 8 and 8.
     """
 
-    def __init__(self, num_channels: int) -> None:
+    def __init__(self, width: int, *, num_levels: int = 1) -> None:
         super().__init__()
-        widths = (num_channels // 4, num_channels // 2, num_channels)
-        self.num_channels = num_channels
+        widths = (width // 4, width // 2, width)
         self.body = nn.ModuleDict(
             {
                 "conv1": nn.Conv2d(3, widths[0], kernel_size=3, stride=2, padding=1, bias=False),
@@ -73,19 +78,20 @@ class SmallBackbone(nn.Module):
                 "layer3": ResidualBlock(widths[1], widths[2], stride=1),
             }
         )
+        self.stages = _last_stages(num_levels, of=3)
+        self.num_channels = list(widths[-num_levels:])
 
-    def forward(self, samples: NestedTensor) -> NestedTensor:
-        """``(B, 3, H, W)`` to features ``(B, C, ceil(H / 8), ceil(W / 8))`` and their mask."""
-        # What is picked by slices is made contiguous here and below: of other strides, an exported model would take for
-        # granted what happened to hold for the sizes of its example.
-        mask = samples.mask[:, ::2, ::2].contiguous()
+    def forward(self, samples: NestedTensor) -> list[NestedTensor]:
+        """``(B, 3, H, W)`` to features, the coarsest last: ``(B, C, ceil(H / 8), ceil(W / 8))``, and their masks."""
+        mask = _every(2, samples.padding_mask)
         x = self.body["bn1"](self.body["conv1"](samples.tensors))
-        x = zero_padding(x, mask, samples.padded).relu_()
-        for layer in ("layer1", "layer2", "layer3"):
-            block = self.body[layer]
-            mask = mask[:, :: block.stride, :: block.stride].contiguous()
-            x = block(x, mask, samples.padded)
-        return NestedTensor(x, mask, samples.padded)
+        features = NestedTensor(zero_padding(x, mask).relu_(), mask)
+        levels = []
+        for name in ("layer1", "layer2", "layer3"):
+            features = self.body[name](features)
+            if name in self.stages:
+                levels.append(features)
+        return levels
 
 
 class ResidualBlock(nn.Module):
@@ -102,17 +108,36 @@ class ResidualBlock(nn.Module):
             nn.Conv2d(channels_in, channels_out, 1, bias=False), SyncBatchNorm2d(channels_out)
         )
 
-    def forward(self, x: Tensor, mask: Tensor, padded: bool) -> Tensor:
-        """``(B, C_in, h, w)`` to ``(B, C_out, h / stride, w / stride)``; ``mask`` is that of the output."""
-        y = zero_padding(self.bn1(self.conv1(x)), mask, padded).relu_()
+    def forward(self, features: NestedTensor) -> NestedTensor:
+        """``(B, C_in, h, w)`` and its mask to ``(B, C_out, h / stride, w / stride)`` and its mask, sides rounded up."""
+        x, mask = features.tensors, _every(self.stride, features.padding_mask)
+        y = zero_padding(self.bn1(self.conv1(x)), mask).relu_()
         # Cells are picked here, not by a stride of the 1x1 convolution. The numbers are the same, but for few channels
         # in channels_last the backward pass of PyTorch 2.14 on a CPU writes outside its memory.
         picked = x[:, :, :: self.stride, :: self.stride].contiguous(memory_format=torch.channels_last)
         y = self.bn2(self.conv2(y)) + self.downsample(picked)
-        return zero_padding(y, mask, padded).relu_()
+        return NestedTensor(zero_padding(y, mask).relu_(), mask)
 
 
-def zero_padding(x: Tensor, mask: Tensor, padded: bool) -> Tensor:
-    """Set the padded cells of ``x`` ``(B, C, h, w)`` to zero where ``mask`` ``(B, h, w)`` says so, in place."""
+def zero_padding(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Set the padded cells of ``x`` ``(B, C, h, w)`` to zero, in place, where ``mask`` ``(B, h, w)`` is True."""
     # Not masked_fill, whose forward or (in place) backward turns channels_last into the usual layout.
-    return x.mul_(~mask[:, None]) if padded else x
+    return x if mask is None else x.mul_(~mask[:, None])
+
+
+def _nearest(mask: Tensor | None, size: torch.Size) -> Tensor | None:
+    """A mask ``(B, H, W)`` at the size ``(h, w)`` of a feature map."""
+    return None if mask is None else F.interpolate(mask[:, None].float(), size=size)[:, 0].bool()
+
+
+def _every(stride: int, mask: Tensor | None) -> Tensor | None:
+    """The pixels of a mask ``(B, H, W)`` on which the windows of a 3x3 convolution of this stride are centered."""
+    # What slices pick is made contiguous here and above: of other strides, an exported model would take for granted
+    # what happened to hold for the sizes of its example.
+    return None if mask is None else mask[:, ::stride, ::stride].contiguous()
+
+
+def _last_stages(count: int, *, of: int) -> list[str]:
+    if not 1 <= count <= of:
+        raise ValueError(f"num_levels={count} must lie between 1 and {of}, the stages of this backbone")
+    return [f"layer{n}" for n in range(of - count + 1, of + 1)]

@@ -30,7 +30,7 @@ class DETR(Deployable):
         features = _backbone(config)
         # A list of two, since the published checkpoints call them backbone.0 and backbone.1.
         self.backbone = nn.ModuleList([features, _position_embedding(config)])
-        self.input_proj = nn.Conv2d(features.num_channels, d, kernel_size=1)
+        self.input_proj = nn.Conv2d(features.num_channels[-1], d, kernel_size=1)
         self.transformer = Transformer(
             d,
             config.nheads,
@@ -44,11 +44,11 @@ class DETR(Deployable):
         self.class_embed = nn.Linear(d, config.num_classes + 1)  # the last class is "no object"
         self.bbox_embed = MLP(d, d, 4, num_layers=3)
 
-    def forward(self, samples: NestedTensor | Sequence[Tensor]) -> dict[str, Any]:
+    def forward(self, samples: NestedTensor | Sequence[Tensor] | Tensor) -> dict[str, Any]:
         """Detect objects.
 
         Args:
-            samples: a :class:`.NestedTensor`, or a list of normalised ``(3, H, W)`` images.
+            samples: normalised images: a :class:`.NestedTensor`, a list of ``(3, H, W)``, or a tensor ``(B, 3, H, W)``.
 
         Returns:
             ``pred_logits`` ``(B, N, K + 1)``, ``pred_boxes`` ``(B, N, 4)`` as cxcywh in [0, 1], and with ``aux_loss``
@@ -59,14 +59,18 @@ class DETR(Deployable):
         backbone, position_embedding = self.backbone
         # Channels last: convolutions are faster so, and the transformer's (B, hw, d) needs no copy of their result.
         images = samples.tensors.contiguous(memory_format=torch.channels_last)
-        features = backbone(NestedTensor(images, samples.mask, samples.padded))  # (B, C, h, w)
-        pos = position_embedding(features.mask, features.padded).to(features.tensors.dtype)  # (B, d, h, w)
-        mask = features.mask if features.padded else None
-        hs, _ = self.transformer(self.input_proj(features.tensors), mask, self.query_embed.weight, pos)
+        features = backbone(NestedTensor(images, samples.padding_mask))[-1]  # (B, C, h, w)
+        pos = position_embedding(features).to(features.tensors.dtype)  # (B, d, h, w)
+        x = self.input_proj(features.tensors)  # (B, d, h, w)
+        hs, _ = self.transformer(x, features.padding_mask, self.query_embed.weight, pos)  # (layers, B, N, d)
         logits = self.class_embed(hs)  # (layers, B, N, K + 1)
         boxes = self.bbox_embed(hs).sigmoid()  # (layers, B, N, 4)
         layers: list[dict[str, Any]] = [{"pred_logits": c, "pred_boxes": b} for c, b in zip(logits, boxes, strict=True)]
         return {**layers[-1], "aux_outputs": layers[:-1]} if self.config.aux_loss else layers[-1]
+
+    def postprocess(self, outputs: dict[str, Any], sizes: Tensor) -> list[dict[str, Tensor]]:
+        """Turn outputs of this model into detections: see :func:`postprocess`."""
+        return postprocess(outputs, sizes)
 
 
 class MLP(nn.Module):

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from detr_mini.modeling.nested_tensor import NestedTensor
+
 
 class PositionEmbeddingSine(nn.Module):
     """2-D sines and cosines of a cell's place in its own picture (DETR, section A.4).
@@ -29,14 +31,16 @@ class PositionEmbeddingSine(nn.Module):
             raise ValueError(f"a sine encoding of two axes needs a width divisible by 4, got {d}")
         self.d, self.temperature, self.scale = d, temperature, scale
 
-    def forward(self, mask: Tensor, padded: bool = True) -> Tensor:
-        """``mask`` ``(B, h, w)``, True at padding, to the encoding ``(B, d, h, w)`` in float32.
+    def forward(self, features: NestedTensor | Tensor) -> Tensor:
+        """The encoding ``(B, d, h, w)``, in float32, of a batch of feature maps.
 
-        ``padded=False`` promises that the mask holds no ``True``. All rows and columns of all pictures are alike then,
-        and the waves of one column and one row are enough.
+        Of ``features`` only the mask ``(B, h, w)`` matters, True at padding; a mask alone will do, too.
         """
-        real = (~mask).float()
-        column, row = (real, real) if padded else (real[:1, :, :1], real[:1, :1, :])
+        mask = features if isinstance(features, Tensor) else features.mask
+        column = row = (~mask).float()
+        if isinstance(features, NestedTensor) and features.padding_mask is None:
+            # All rows and columns of all pictures are alike, and the waves of one column and one row are enough.
+            column, row = column[:1, :, :1], row[:1, :1, :]
         y = self._waves(_share(column.cumsum(1), axis=1))  # (B, h, w, d / 2) or (1, h, 1, d / 2)
         x = self._waves(_share(row.cumsum(2), axis=2))  # (B, h, w, d / 2) or (1, 1, w, d / 2)
         both = torch.cat(torch.broadcast_tensors(y, x), dim=-1)  # (B, h, w, d) or (1, h, w, d)
@@ -73,9 +77,9 @@ class PositionEmbeddingLearned(nn.Module):
         nn.init.uniform_(self.row_embed.weight)
         nn.init.uniform_(self.col_embed.weight)
 
-    def forward(self, mask: Tensor, padded: bool = True) -> Tensor:
-        """``mask`` ``(B, h, w)``, of which only the shape matters, to the encoding ``(B, d, h, w)``."""
-        b, h, w = mask.shape
+    def forward(self, features: NestedTensor | Tensor) -> Tensor:
+        """The encoding ``(B, d, h, w)`` of feature maps, or of a mask ``(B, h, w)``; only their size matters."""
+        b, h, w = (features if isinstance(features, Tensor) else features.mask).shape
         x = _first(self.col_embed.weight, w)[None, :, :].expand(h, w, -1)
         y = _first(self.row_embed.weight, h)[:, None, :].expand(h, w, -1)
         return torch.cat([x, y], dim=-1).permute(2, 0, 1).expand(b, -1, h, w)  # (B, d, h, w)

@@ -288,8 +288,7 @@ def _common_size(samples: NestedTensor) -> NestedTensor:
     height, width = samples.tensors.shape[-2:]
     tallest, widest = map(int, distributed.max_over_processes(height, width))
     missing = (0, widest - width, 0, tallest - height)
-    return NestedTensor(
-        nn.functional.pad(samples.tensors, missing),
-        nn.functional.pad(samples.mask, missing, value=True),
-        samples.padded or any(missing),
-    )
+    if not any(missing):
+        return samples
+    images, mask = samples.decompose()
+    return NestedTensor(nn.functional.pad(images, missing), nn.functional.pad(mask, missing, value=True))
