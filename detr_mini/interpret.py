@@ -19,7 +19,7 @@ from detr_mini.modeling.nested_tensor import NestedTensor
 
 
 @torch.no_grad()
-def attention_maps(model: DETR, samples: NestedTensor | Sequence[Tensor]) -> dict[str, Tensor]:
+def attention_maps(model: DETR, samples: NestedTensor | Sequence[Tensor] | Tensor) -> dict[str, Tensor]:
     """The attention weights of every layer for one batch.
 
     Returns:
@@ -30,8 +30,8 @@ def attention_maps(model: DETR, samples: NestedTensor | Sequence[Tensor]) -> dic
 
     def recompute(name: str) -> Callable[..., None]:
         def hook(module: MultiheadAttention, inputs: tuple[Any, ...]) -> None:
-            query, key, _, *mask = inputs
-            maps[name] = module.weights(query, key, *mask)
+            query, key, _, *key_padding_mask = inputs
+            maps[name] = module.attention_weights(query, key, *key_padding_mask)
 
         return hook
 

@@ -31,7 +31,7 @@ def check(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None)
     ours, theirs = pair()
     wanted, weights = theirs(query, key, value, key_padding_mask=mask, average_attn_weights=False)
     assert_close(ours(query, key, value, mask), wanted, rtol=1e-5, atol=1e-5)
-    assert_close(ours.weights(query, key, mask), weights, rtol=1e-5, atol=1e-6)
+    assert_close(ours.attention_weights(query, key, mask), weights, rtol=1e-5, atol=1e-6)
 
 
 def test_self_attention() -> None:
@@ -71,7 +71,7 @@ def test_padded_keys_have_no_influence(seed: int, real: int, surplus: int) -> No
     alone = ours(query, key, value)
     padded = ours(query, torch.cat([key, junk], 1), torch.cat([value, junk], 1), mask)
     assert_close(padded, alone, rtol=1e-4, atol=1e-5)
-    weights = ours.weights(query, torch.cat([key, junk], 1), mask)
+    weights = ours.attention_weights(query, torch.cat([key, junk], 1), mask)
     assert (weights[..., real:] == 0).all()
     assert_close(weights.sum(-1), torch.ones(1, HEADS, 3))
 
@@ -87,7 +87,7 @@ def test_a_picture_that_is_all_padding_reads_nothing_and_spoils_nothing(dropout:
     out.sum().backward()
     assert x.grad is not None
     assert x.grad.isfinite().all()
-    weights = ours.weights(x, x, padding(4, 0, total=6))
+    weights = ours.attention_weights(x, x, padding(4, 0, total=6))
     assert (weights[1] == 0).all()
     assert_close(weights[0].sum(-1), torch.ones(HEADS, 6))
 
@@ -97,7 +97,7 @@ def test_weights_are_those_of_forward() -> None:
     x, mask = torch.randn(2, 6, D), padding(6, 3, total=6)
     v = nn.functional.linear(x, ours.in_proj_weight[2 * D :], ours.in_proj_bias[2 * D :])
     heads = v.view(2, 6, HEADS, D // HEADS)
-    read = torch.einsum("bhqk,bkhc->bqhc", ours.weights(x, x, mask), heads).reshape(2, 6, D)
+    read = torch.einsum("bhqk,bkhc->bqhc", ours.attention_weights(x, x, mask), heads).reshape(2, 6, D)
     assert_close(ours.out_proj(read), ours(x, x, x, mask), rtol=1e-5, atol=1e-5)
 
 
@@ -130,8 +130,8 @@ def test_heads_must_divide_the_width() -> None:
 def test_on_a_gpu_as_on_the_cpu() -> None:
     ours, _ = pair()
     query, memory, mask = torch.randn(2, 5, D), torch.randn(2, 9, D), padding(9, 4, total=9)
-    wanted, weights = ours(query, memory, memory, mask), ours.weights(query, memory, mask)
+    wanted, weights = ours(query, memory, memory, mask), ours.attention_weights(query, memory, mask)
     ours.cuda()
     args = query.cuda(), memory.cuda(), memory.cuda(), mask.cuda()
     assert_close(ours(*args).cpu(), wanted, rtol=1e-4, atol=1e-5)
-    assert_close(ours.weights(query.cuda(), memory.cuda(), mask.cuda()).cpu(), weights, rtol=1e-4, atol=1e-5)
+    assert_close(ours.attention_weights(query.cuda(), memory.cuda(), mask.cuda()).cpu(), weights, rtol=1e-4, atol=1e-5)

@@ -194,15 +194,19 @@ class Written:
         )
 
 
+def layer_of(kind: Any, *, pre_norm: bool) -> Any:
+    return randomise(kind(D, HEADS, dim_feedforward=WIDE, dropout=0.0, pre_norm=pre_norm)).eval()
+
+
 def test_encoder_layers_written_out() -> None:
     x, pos = torch.randn(2, 7, D), torch.randn(2, 7, D)
     mask = torch.arange(7)[None] >= torch.tensor([7, 4])[:, None]
-    post = randomise(EncoderLayer(D, HEADS, WIDE, 0.0, False)).eval()
+    post = layer_of(EncoderLayer, pre_norm=False)
     w = Written(post)
     y = w.norm("norm1", x + w.attention("self_attn", x + pos, x + pos, x, mask))
     assert_close(post(x, pos, mask), w.norm("norm2", y + w.mlp(y)), rtol=1e-4, atol=1e-5)
 
-    pre = randomise(EncoderLayer(D, HEADS, WIDE, 0.0, True)).eval()
+    pre = layer_of(EncoderLayer, pre_norm=True)
     w = Written(pre)
     normed = w.norm("norm1", x)
     y = x + w.attention("self_attn", normed + pos, normed + pos, normed, mask)
@@ -214,13 +218,13 @@ def test_decoder_layers_written_out() -> None:
     memory, pos = torch.randn(2, 7, D), torch.randn(2, 7, D)
     mask = torch.arange(7)[None] >= torch.tensor([3, 7])[:, None]
     args = tgt, query_pos, memory, memory + pos, mask
-    post = randomise(DecoderLayer(D, HEADS, WIDE, 0.0, False)).eval()
+    post = layer_of(DecoderLayer, pre_norm=False)
     w = Written(post)
     y = w.norm("norm1", tgt + w.attention("self_attn", tgt + query_pos, tgt + query_pos, tgt))
     y = w.norm("norm2", y + w.attention("multihead_attn", y + query_pos, memory + pos, memory, mask))
     assert_close(post(*args), w.norm("norm3", y + w.mlp(y)), rtol=1e-4, atol=1e-5)
 
-    pre = randomise(DecoderLayer(D, HEADS, WIDE, 0.0, True)).eval()
+    pre = layer_of(DecoderLayer, pre_norm=True)
     w = Written(pre)
     normed = w.norm("norm1", tgt)
     y = tgt + w.attention("self_attn", normed + query_pos, normed + query_pos, normed)
@@ -254,7 +258,7 @@ def test_dropout_in_training_only() -> None:
 
 @pytest.mark.parametrize("layer_type", [EncoderLayer, DecoderLayer])
 def test_dropout_is_on_the_weights_inside_and_after_each_block(layer_type: type) -> None:
-    layer = layer_type(D, HEADS, WIDE, 0.3, False)
+    layer = layer_type(D, HEADS, dim_feedforward=WIDE, dropout=0.3, pre_norm=False)
     for name, module in layer.named_modules():
         if name.endswith("attn"):
             assert module.dropout == 0.3

@@ -35,31 +35,31 @@ class MultiheadAttention(nn.Module):
     def forward(self, query: Tensor, key: Tensor, value: Tensor, key_padding_mask: Tensor | None = None) -> Tensor:
         """Let ``query`` ``(B, Lq, d)`` read ``value`` ``(B, Lk, d)`` where it matches ``key`` ``(B, Lk, d)``.
 
-        ``key_padding_mask`` ``(B, Lk)`` bool is True at the keys nobody may read; where those are all keys, nothing is
-        read, and the result is the bias of the last projection. Returns ``(B, Lq, d)``.
+        ``key_padding_mask`` ``(B, Lk)`` bool is True at padding, the keys that no query may read. Where all keys are
+        padding, nothing is read, and the result is the bias of the last projection. Returns ``(B, Lq, d)``.
         """
         q, k = self._project_query_key(query, key)  # (B, heads, L, d / heads)
         v = self._split(F.linear(value, *self._rows(2, 3)))  # (B, heads, Lk, d / heads)
-        visible = None if key_padding_mask is None else ~key_padding_mask[:, None, None, :]
+        attn_mask = None if key_padding_mask is None else ~key_padding_mask[:, None, None, :]  # True where q may read k
         dropout = self.dropout if self.training else 0.0
-        read = F.scaled_dot_product_attention(q, k, v, attn_mask=visible, dropout_p=dropout)
+        read = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask, dropout_p=dropout)
         return self.out_proj(read.transpose(1, 2).flatten(2))  # (B, Lq, d)
 
-    def weights(self, query: Tensor, key: Tensor, key_padding_mask: Tensor | None = None) -> Tensor:
+    def attention_weights(self, query: Tensor, key: Tensor, key_padding_mask: Tensor | None = None) -> Tensor:
         """The attention weights that :meth:`forward` uses and never stores: ``(B, heads, Lq, Lk)``.
 
-        Rows sum to 1, or to 0 where every key is hidden.
+        Rows sum to 1, or to 0 where every key is padding.
         """
         q, k = self._project_query_key(query, key)
         scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5  # (B, heads, Lq, Lk)
         if key_padding_mask is None:
             return scores.softmax(-1)
-        hidden = key_padding_mask[:, None, None, :]
-        weights = scores.masked_fill(hidden, float("-inf")).softmax(-1)
-        return weights.masked_fill(hidden, 0.0)  # a softmax over nothing but hidden keys is NaN
+        padding = key_padding_mask[:, None, None, :]
+        weights = scores.masked_fill(padding, float("-inf")).softmax(-1)
+        return weights.masked_fill(padding, 0.0)  # a softmax over nothing but padding is NaN
 
     def _project_query_key(self, query: Tensor, key: Tensor) -> tuple[Tensor, Tensor]:
-        if query is key:  # self-attention: one product instead of two
+        if query is key:  # self-attention: one product instead of two, and the same numbers
             q, k = F.linear(query, *self._rows(0, 2)).chunk(2, dim=-1)
         else:
             q, k = F.linear(query, *self._rows(0, 1)), F.linear(key, *self._rows(1, 2))

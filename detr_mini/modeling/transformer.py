@@ -3,7 +3,7 @@
 Chapters: *Encoder*, ``book/08_encoder``, and *Decoder*, ``book/09_decoder``.
 """
 
-from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,8 @@ class Transformer(nn.Module):
     Args:
         d: width.
         heads: attention heads.
-        enc_layers, dec_layers: number of layers; either may be any number from 0 and 1 up.
+        enc_layers: number of encoder layers, 0 or more.
+        dec_layers: number of decoder layers, 1 or more.
         dim_feedforward: width inside the feed-forward blocks.
         dropout: on attention weights, inside and after each block.
         pre_norm: normalise the input of each block rather than its result. The published models do not.
@@ -35,11 +36,11 @@ class Transformer(nn.Module):
         pre_norm: bool,
     ) -> None:
         super().__init__()
-        sizes = (d, heads, dim_feedforward, dropout, pre_norm)
-        self.encoder = TransformerEncoder(
-            [EncoderLayer(*sizes) for _ in range(enc_layers)], nn.LayerNorm(d) if pre_norm else None
-        )
-        self.decoder = TransformerDecoder([DecoderLayer(*sizes) for _ in range(dec_layers)], nn.LayerNorm(d))
+        options: dict[str, Any] = {"dim_feedforward": dim_feedforward, "dropout": dropout, "pre_norm": pre_norm}
+        encoder_layers = [EncoderLayer(d, heads, **options) for _ in range(enc_layers)]
+        decoder_layers = [DecoderLayer(d, heads, **options) for _ in range(dec_layers)]
+        self.encoder = TransformerEncoder(encoder_layers, nn.LayerNorm(d) if pre_norm else None)
+        self.decoder = TransformerDecoder(decoder_layers, nn.LayerNorm(d))
         for parameter in self.parameters():
             if parameter.dim() > 1:
                 nn.init.xavier_uniform_(parameter)
@@ -58,10 +59,11 @@ class Transformer(nn.Module):
         """
         x = features.flatten(2).transpose(1, 2)  # (B, hw, d)
         pos = pos.flatten(2).transpose(1, 2)  # (B, hw, d)
-        padding = None if mask is None else mask.flatten(1)  # (B, hw)
-        memory = self.encoder(x, pos, padding)
+        key_padding_mask = None if mask is None else mask.flatten(1)  # (B, hw)
+        memory = self.encoder(x, pos, key_padding_mask)  # (B, hw, d)
         query_pos = query_embed.expand(x.shape[0], -1, -1)  # (B, N, d)
-        return self.decoder(torch.zeros_like(query_pos), query_pos, memory, pos, padding), memory
+        tgt = torch.zeros_like(query_pos)  # slots start without content
+        return self.decoder(tgt, query_pos, memory, pos, key_padding_mask), memory
 
 
 class TransformerEncoder(nn.Module):
@@ -72,10 +74,10 @@ class TransformerEncoder(nn.Module):
         self.layers = nn.ModuleList(layers)
         self.norm = norm
 
-    def forward(self, x: Tensor, pos: Tensor, padding: Tensor | None = None) -> Tensor:
-        """Cells ``(B, hw, d)`` with positions ``(B, hw, d)`` to the memory ``(B, hw, d)``."""
+    def forward(self, x: Tensor, pos: Tensor, key_padding_mask: Tensor | None = None) -> Tensor:
+        """Cells ``(B, hw, d)``, their positions ``(B, hw, d)`` and padding ``(B, hw)`` to the memory ``(B, hw, d)``."""
         for layer in self.layers:
-            x = layer(x, pos, padding)
+            x = layer(x, pos, key_padding_mask)
         return x if self.norm is None else self.norm(x)
 
 
@@ -88,83 +90,94 @@ class TransformerDecoder(nn.Module):
         self.norm = norm
 
     def forward(
-        self, tgt: Tensor, query_pos: Tensor, memory: Tensor, pos: Tensor, padding: Tensor | None = None
+        self, tgt: Tensor, query_pos: Tensor, memory: Tensor, pos: Tensor, key_padding_mask: Tensor | None = None
     ) -> Tensor:
         """Content ``tgt`` and positions ``query_pos`` of the slots, both ``(B, N, d)``, to ``(layers, B, N, d)``.
 
-        The norm is applied to each layer's result for the heads only, never to what the next layer gets.
+        The slots read ``memory`` with positions ``pos``, both ``(B, hw, d)``, but for its padding ``(B, hw)``. The norm
+        is applied to each layer's result for the heads only, never to what the next layer gets.
         """
-        keys = memory + pos
+        keys = memory + pos  # (B, hw, d), the same for all layers
         results = []
         for layer in self.layers:
-            tgt = layer(tgt, query_pos, memory, keys, padding)
+            tgt = layer(tgt, query_pos, memory, keys, key_padding_mask)
             results.append(self.norm(tgt))
         return torch.stack(results)
 
 
 class _Layer(nn.Module):
-    """What encoder and decoder layers share: residual connection, before or after the norm, and feed-forward block."""
+    """What encoder and decoder layers share: the feed-forward block, dropout, and the place of the norms."""
 
-    def __init__(self, d: int, dim_feedforward: int, dropout: float, pre_norm: bool) -> None:
+    def __init__(self, d: int, *, dim_feedforward: int, dropout: float, pre_norm: bool) -> None:
         super().__init__()
         self.linear1 = nn.Linear(d, dim_feedforward)
         self.linear2 = nn.Linear(dim_feedforward, d)
         self.dropout = nn.Dropout(dropout)
         self.pre_norm = pre_norm
 
-    def residual(self, x: Tensor, norm: nn.Module, block: Callable[[Tensor], Tensor]) -> Tensor:
-        if self.pre_norm:
-            return x + self.dropout(block(norm(x)))
-        return norm(x + self.dropout(block(x)))
-
     def feed_forward(self, x: Tensor) -> Tensor:
+        """Every vector by itself: ``(B, L, d)`` to ``(B, L, d)``."""
         return self.linear2(self.dropout(self.linear1(x).relu_()))
 
 
 class EncoderLayer(_Layer):
-    """Every cell reads every cell. Positions are added to queries and keys, never to values."""
+    """Every cell reads every cell; then the feed-forward block."""
 
-    def __init__(self, d: int, heads: int, dim_feedforward: int, dropout: float, pre_norm: bool) -> None:
-        super().__init__(d, dim_feedforward, dropout, pre_norm)
+    def __init__(self, d: int, heads: int, *, dim_feedforward: int, dropout: float, pre_norm: bool) -> None:
+        super().__init__(d, dim_feedforward=dim_feedforward, dropout=dropout, pre_norm=pre_norm)
         self.self_attn = MultiheadAttention(d, heads, dropout=dropout)
         self.norm1 = nn.LayerNorm(d)
         self.norm2 = nn.LayerNorm(d)
 
-    def forward(self, x: Tensor, pos: Tensor, padding: Tensor | None) -> Tensor:
-        """Cells and their positions, both ``(B, hw, d)``, and their padding ``(B, hw)`` to cells ``(B, hw, d)``."""
+    def forward(self, x: Tensor, pos: Tensor, key_padding_mask: Tensor | None = None) -> Tensor:
+        """Cells ``(B, hw, d)``, their positions ``(B, hw, d)`` and padding ``(B, hw)`` to cells ``(B, hw, d)``."""
+        if self.pre_norm:
+            x = x + self.dropout(self.read_cells(self.norm1(x), pos, key_padding_mask))
+            return x + self.dropout(self.feed_forward(self.norm2(x)))
+        x = self.norm1(x + self.dropout(self.read_cells(x, pos, key_padding_mask)))
+        return self.norm2(x + self.dropout(self.feed_forward(x)))
 
-        def read_cells(y: Tensor) -> Tensor:
-            here = y + pos
-            return self.self_attn(here, here, y, padding)
-
-        x = self.residual(x, self.norm1, read_cells)
-        return self.residual(x, self.norm2, self.feed_forward)
+    def read_cells(self, x: Tensor, pos: Tensor, key_padding_mask: Tensor | None) -> Tensor:
+        """Self-attention. Positions are added to queries and keys, never to values."""
+        q = k = x + pos
+        return self.self_attn(q, k, x, key_padding_mask)
 
 
 class DecoderLayer(_Layer):
-    """The slots read each other, then the memory."""
+    """The slots read each other, then the memory; then the feed-forward block."""
 
-    def __init__(self, d: int, heads: int, dim_feedforward: int, dropout: float, pre_norm: bool) -> None:
-        super().__init__(d, dim_feedforward, dropout, pre_norm)
+    def __init__(self, d: int, heads: int, *, dim_feedforward: int, dropout: float, pre_norm: bool) -> None:
+        super().__init__(d, dim_feedforward=dim_feedforward, dropout=dropout, pre_norm=pre_norm)
         self.self_attn = MultiheadAttention(d, heads, dropout=dropout)
         self.multihead_attn = MultiheadAttention(d, heads, dropout=dropout)
         self.norm1 = nn.LayerNorm(d)
         self.norm2 = nn.LayerNorm(d)
         self.norm3 = nn.LayerNorm(d)
 
-    def forward(self, tgt: Tensor, query_pos: Tensor, memory: Tensor, keys: Tensor, padding: Tensor | None) -> Tensor:
-        """Content and positions of the slots, ``(B, N, d)``, and what they read, to new content ``(B, N, d)``.
+    def forward(
+        self, tgt: Tensor, query_pos: Tensor, memory: Tensor, keys: Tensor, key_padding_mask: Tensor | None = None
+    ) -> Tensor:
+        """Content and positions of the slots, both ``(B, N, d)``, and what they read, to new content ``(B, N, d)``.
 
-        They read ``memory``, the values, by ``keys``, both ``(B, hw, d)``, where ``padding`` ``(B, hw)`` is False.
+        They find what to read in ``memory`` by ``keys``, the memory with positions, both ``(B, hw, d)``, and leave out
+        its padding ``(B, hw)``.
         """
+        read = memory, keys, key_padding_mask
+        if self.pre_norm:
+            tgt = tgt + self.dropout(self.read_slots(self.norm1(tgt), query_pos))
+            tgt = tgt + self.dropout(self.read_memory(self.norm2(tgt), query_pos, *read))
+            return tgt + self.dropout(self.feed_forward(self.norm3(tgt)))
+        tgt = self.norm1(tgt + self.dropout(self.read_slots(tgt, query_pos)))
+        tgt = self.norm2(tgt + self.dropout(self.read_memory(tgt, query_pos, *read)))
+        return self.norm3(tgt + self.dropout(self.feed_forward(tgt)))
 
-        def read_slots(y: Tensor) -> Tensor:
-            here = y + query_pos
-            return self.self_attn(here, here, y)
+    def read_slots(self, tgt: Tensor, query_pos: Tensor) -> Tensor:
+        """Self-attention. Here, too, positions are added to queries and keys alone."""
+        q = k = tgt + query_pos
+        return self.self_attn(q, k, tgt)
 
-        def read_memory(y: Tensor) -> Tensor:
-            return self.multihead_attn(y + query_pos, keys, memory, padding)
-
-        tgt = self.residual(tgt, self.norm1, read_slots)
-        tgt = self.residual(tgt, self.norm2, read_memory)
-        return self.residual(tgt, self.norm3, self.feed_forward)
+    def read_memory(
+        self, tgt: Tensor, query_pos: Tensor, memory: Tensor, keys: Tensor, key_padding_mask: Tensor | None
+    ) -> Tensor:
+        """Cross-attention: queries from the slots, keys and values from the memory."""
+        return self.multihead_attn(tgt + query_pos, keys, memory, key_padding_mask)

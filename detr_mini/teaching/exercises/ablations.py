@@ -157,7 +157,8 @@ def _decoders() -> list[tuple[TransformerDecoder, Tensor, Tensor]]:
 
 def _decoder(pre_norm: bool) -> tuple[TransformerDecoder, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(0)
-    decoder = TransformerDecoder([DecoderLayer(8, 2, 16, 0.0, pre_norm) for _ in range(2)], nn.LayerNorm(8)).eval()
+    layers = [DecoderLayer(8, 2, dim_feedforward=16, dropout=0.0, pre_norm=pre_norm) for _ in range(2)]
+    decoder = TransformerDecoder(layers, nn.LayerNorm(8)).eval()
     with torch.no_grad():
         for weight in decoder.parameters():
             weight.copy_(torch.randn(weight.shape, generator=generator))

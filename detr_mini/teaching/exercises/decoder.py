@@ -169,7 +169,7 @@ def all_answers(hs: Tensor, class_head: Head, box_head: Head) -> Answers:
 def _decoders() -> list[tuple[Callable[[Tensor], Tensor], Tensor]]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        layers = [DecoderLayer(8, 2, 16, 0.0, True) for _ in range(2)]
+        layers = [DecoderLayer(8, 2, dim_feedforward=16, dropout=0.0, pre_norm=True) for _ in range(2)]
         decoder = TransformerDecoder(layers, nn.LayerNorm(8)).requires_grad_(False)
         memory, pos, query_pos = torch.randn(1, 6, 8), torch.randn(1, 6, 8), torch.randn(1, 4, 8)
         for parameter in decoder.parameters():

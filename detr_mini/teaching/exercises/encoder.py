@@ -77,7 +77,7 @@ def join_heads(x: Tensor) -> Tensor:
 def _layer() -> list[tuple[EncoderLayer, Tensor, Tensor]]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        layer = EncoderLayer(8, 2, 16, 0.0, pre_norm=False).requires_grad_(False)
+        layer = EncoderLayer(8, 2, dim_feedforward=16, dropout=0.0, pre_norm=False).requires_grad_(False)
     for number, norm in enumerate((layer.norm1, layer.norm2)):
         norm.weight.add_(0.5 * _random(8, seed=number))
         norm.bias.add_(0.5 * _random(8, seed=number + 2))
