@@ -153,6 +153,17 @@ def test_the_readme_links_to_files_that_are_there_and_its_pictures_are_small_and
         assert link[1:] in headings if link.startswith("#") else (ROOT / link).exists(), link
 
 
+@pytest.mark.slow
+def test_the_code_of_the_readme_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    ten_lines, published, deployed = re.findall(r"```python\n(.*?)```", README, flags=re.S)
+    build, load = published.splitlines()
+    elsewhere = ("torch.compile", "torch.onnx")  # slow, and of other projects
+    lines = [*ten_lines.splitlines(), *deployed.splitlines(), build]
+    exec("\n".join(line for line in lines if not any(call in line for call in elsewhere)), {})
+    assert "detr-r50-e632da11.pth" in load, "a file that is not here"
+
+
 def test_every_command_of_the_readme_is_one() -> None:
     told = re.findall(r"`(?:python -m detr_mini|detr-mini) ([a-z][^`]*)`", README)
     assert len(told) >= 6
