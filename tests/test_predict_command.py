@@ -35,7 +35,7 @@ def draw(*names: str) -> None:
 
 
 def predict(*arguments: str) -> int:
-    return main(["predict", *arguments, "--weights", "w.safetensors", "--threshold", "0", "--device", "cpu"])
+    return main(["predict", "--weights", "w.safetensors", "--threshold", "0", "--device", "cpu", *arguments])
 
 
 def listed(folder: str) -> list[str]:
@@ -117,6 +117,24 @@ def test_an_image_is_never_written_over():
     assert {path: Path(path).read_bytes() for path in before} == before
     assert Path("gray.png.boxes.json").exists()
     assert Path("gray.boxes.boxes.json").exists()
+
+
+def test_a_result_that_is_an_input_is_never_written_over():
+    draw("gray.png")
+    assert predict("gray.png", "--out", ".") == 0
+    before = Path("gray.boxes.jpg").read_bytes()
+    assert predict("gray.png", "gray.boxes.jpg", "--out", ".", "--threshold", "1") == 0
+    assert Path("gray.boxes.jpg").read_bytes() == before
+
+
+def test_a_picture_that_somebody_put_in_the_place_of_a_result_is_never_written_over():
+    draw("gray.png")
+    assert predict("gray.png") == 0
+    with Image.open("predictions/gray.boxes.jpg") as drawn:
+        drawn.rotate(90).save("predictions/gray.boxes.jpg", comment=b"rotated")
+    before = Path("predictions/gray.boxes.jpg").read_bytes()
+    assert predict("gray.png") == 0
+    assert Path("predictions/gray.boxes.jpg").read_bytes() == before
 
 
 @pytest.mark.parametrize("mine", ["street.boxes.json", "street.boxes.jpg"])

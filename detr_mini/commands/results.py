@@ -32,7 +32,7 @@ class Results:
 
     def __init__(self, out: Path, images: Sequence[Path]) -> None:
         self.out = out
-        self._taken = {_same(image) for image in images}
+        self._inputs = {_same(image) for image in images}
         try:
             out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -71,9 +71,7 @@ class Results:
     def _names(self, path: Path) -> tuple[Path, Path]:
         for name in _candidates(path):
             numbers, picture = self.out / f"{name}{NUMBERS}", self.out / f"{name}{PICTURE}"
-            both = {_same(numbers), _same(picture)}
-            if not both & self._taken and _is_free_or_ours(numbers, picture, str(path)):
-                self._taken |= both
+            if not {_same(numbers), _same(picture)} & self._inputs and _is_free_or_ours(numbers, picture, str(path)):
                 return numbers, picture
         raise AssertionError("there is always another number")
 
