@@ -1,19 +1,27 @@
 """Training: schedules, batches, checkpoints, and that a run which stops loses nothing."""
 
+import contextlib
+import io
 import json
+import math
 import multiprocessing
 import os
+import re
 import signal
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import torch
+from pycocotools.coco import COCO
 from torch import Tensor
 
-from detr_mini.data import SeededImages
-from detr_mini.errors import StorageError
+from detr_mini.data import CocoDetection, SeededImages, eval_transforms, train_transforms
+from detr_mini.errors import MemoryFullError, StorageError
+from detr_mini.loss import SetCriterion
+from detr_mini.matcher import HungarianMatcher
 from detr_mini.modeling.config import get_config
 from detr_mini.modeling.detr import DETR
 from detr_mini.modeling.nested_tensor import NestedTensor
@@ -74,6 +82,183 @@ def test_every_trainable_parameter_has_one_learning_rate(tmp_path):
     assert {id(p) for p in rest + backbone} == {id(p) for p in run.model.parameters()}
     assert len(rest + backbone) == len(list(run.model.parameters()))
     assert {id(p) for p in backbone} == {id(p) for p in run.model.backbone[0].parameters()}
+
+
+def steps_by_hand(recipe: Recipe, batches: list[tuple[NestedTensor, list[dict]]], total: int) -> DETR:
+    """What a run does, written out: published losses with the recipe's weights, clipping, AdamW, warm-up and cosine."""
+    torch.manual_seed(0)
+    model = DETR(CONFIG)
+    weights = {"loss_ce": 1.0, "loss_bbox": recipe.bbox_loss_coef, "loss_giou": recipe.giou_loss_coef}
+    criterion = SetCriterion(CONFIG.num_classes, HungarianMatcher(), weights, recipe.eos_coef)
+    named = [(name.startswith("backbone.0"), weight) for name, weight in model.named_parameters()]
+    means = {weight: (torch.zeros_like(weight), torch.zeros_like(weight)) for _, weight in named}
+    for t, (samples, targets) in enumerate(batches, start=1):
+        loss = criterion.total(criterion(model(samples), targets))
+        gradients = torch.autograd.grad(loss, [weight for _, weight in named])
+        norm = torch.cat([g.flatten() for g in gradients]).norm()
+        factor = min(1.0, t / recipe.warmup_steps) * 0.5 * (1 + math.cos(math.pi * (t - 1) / total))
+        for (in_backbone, weight), gradient in zip(named, gradients, strict=True):
+            g = gradient * min(1.0, recipe.clip_max_norm / (float(norm) + 1e-6))
+            lr = factor * (recipe.lr_backbone if in_backbone else recipe.lr)
+            m, v = means[weight]
+            m.lerp_(g, 0.1)
+            v.lerp_(g * g, 0.001)
+            # Of AdamW with a large eps, as here, a step is as long as the gradient: what clipping does can be seen.
+            step = m / (1 - 0.9**t) / ((v / (1 - 0.999**t)).sqrt() + EPS)
+            with torch.no_grad():
+                weight -= lr * (step + recipe.weight_decay * weight)
+    return model
+
+
+EPS = 1.0
+UNLIKE = replace(
+    RECIPE,
+    lr=0.02,
+    lr_backbone=0.004,
+    weight_decay=3.0,
+    warmup_steps=2,
+    clip_max_norm=5.0,
+    eos_coef=0.7,
+    bbox_loss_coef=1.5,
+    giou_loss_coef=4.0,
+)
+
+
+def test_a_step_is_that_of_the_loop_written_out(tmp_path):
+    """Every number of the recipe is used: clipping, decay, rates, schedule and the weights of the loss."""
+    run = run_in(tmp_path, UNLIKE, pictures=8 * 4)
+    for group in run.optimizer.param_groups:
+        group["eps"] = EPS
+    batches = [a_batch(2), a_batch(1), a_batch(3)]
+    for samples, targets in batches:
+        run.step(samples, targets)
+    by_hand = steps_by_hand(UNLIKE, batches, total=2 * 4)
+    torch.manual_seed(0)
+    start = DETR(CONFIG)
+    for (name, here), there, before in zip(
+        run.model.named_parameters(), by_hand.parameters(), start.parameters(), strict=True
+    ):
+        way = (there - before).abs().max()
+        assert (here - there).abs().max() < 1e-3 * way + 1e-6, name
+        assert way > 1e-3 or name.endswith("bias"), name
+
+
+def flips_and_order(town: Path, out: Path, seed: int) -> list[tuple[int, float]]:
+    """Which images a run sees in its two epochs, in their order, each with its first pixel."""
+    seen: list[tuple[int, float]] = []
+
+    def note(self, samples, targets):
+        pixels = samples.tensors[:, 0, 0, 0].tolist()
+        seen.extend(zip([int(target["image_id"]) for target in targets], pixels, strict=True))
+        self.batch += 1
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "step", note)
+        train(CONFIG, replace(RECIPE, epochs=4, eval_every=9), town, out, seed=seed, progress=False)
+    return seen
+
+
+def test_order_and_flips_follow_from_the_seed(town, tmp_path):
+    first = flips_and_order(town, tmp_path / "a", seed=0)
+    assert len(first) == 4 * 32
+    assert first == flips_and_order(town, tmp_path / "b", seed=0)
+    other = flips_and_order(town, tmp_path / "c", seed=1)
+    assert [image for image, _ in first[:32]] != [image for image, _ in other[:32]]
+    assert sorted(image for image, _ in first[:32]) == sorted(image for image, _ in other[:32])
+    pixels: dict[int, set[float]] = {}
+    for image, pixel in first:
+        pixels.setdefault(image, set()).add(pixel)
+    assert sum(len(values) > 1 for values in pixels.values()) > 16, "an image is flipped half of the time"
+
+
+def test_masks_come_to_the_criterion(town, tmp_path, monkeypatch):
+    """From the file through transforms, batches and step; a batch's masks have the size of its images."""
+    sets = [
+        CocoDetection(town, "train", train_transforms(None), masks=True),
+        CocoDetection(town, "val", eval_transforms(None)),
+    ]
+    seen = []
+    original = SetCriterion.layer_losses
+
+    def look(self, outputs, targets):
+        seen.extend((target["masks"].shape, target["masks"].dtype, len(target["boxes"])) for target in targets)
+        return original(self, outputs, targets)
+
+    monkeypatch.setattr(SetCriterion, "layer_losses", look)
+    train(CONFIG, replace(RECIPE, epochs=1), (sets[0], sets[1]), tmp_path, progress=False)
+    assert len(seen) == 32
+    assert all(shape[0] == boxes and dtype == torch.bool for shape, dtype, boxes in seen)
+    for start in range(0, 32, 8):
+        assert len({shape[1:] for shape, _, _ in seen[start : start + 8]}) == 1
+
+
+class Discs(torch.utils.data.Dataset):
+    """A data set of one's own: bright discs on black, made when asked for."""
+
+    class_names: ClassVar = {1: "disc"}
+    num_classes = 2
+
+    def __init__(self, count: int) -> None:
+        self.sizes = [(48, 64)] * count
+        self.coco = COCO()
+        box = {"category_id": 1, "bbox": [16, 12, 32, 24], "area": 768, "iscrowd": 0}
+        self.coco.dataset = {
+            "info": {},
+            "images": [{"id": i, "height": 48, "width": 64} for i in range(count)],
+            "annotations": [{"id": i + 1, "image_id": i} | box for i in range(count)],
+            "categories": [{"id": 1, "name": "disc"}],
+        }
+        with contextlib.redirect_stdout(io.StringIO()):
+            self.coco.createIndex()
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]:
+        image = torch.zeros(3, 48, 64)
+        image[:, 12:36, 16:48] = 1
+        target = {"labels": torch.tensor([1]), "boxes": torch.tensor([[0.5, 0.5, 0.5, 0.5]])}
+        return image, target | {"image_id": torch.tensor(index), "orig_size": torch.tensor([48, 64])}
+
+
+def test_data_sets_of_ones_own(tmp_path, capsys):
+    model = train(replace(CONFIG, num_classes=2), replace(RECIPE, epochs=1), (Discs(20), Discs(3)), tmp_path)
+    assert model.class_names == {1: "disc"}
+    lines = read_log(tmp_path)
+    assert "loss" in lines[0]
+    assert 0 <= lines[-1]["AP"] <= 1
+    out, err = capsys.readouterr()
+    assert re.search(r"epoch 1: loss \d+\.\d+  AP ", out)
+    assert "3 steps in all" in err
+
+
+def test_a_loss_is_logged_in_every_epoch(town, tmp_path):
+    train(CONFIG, replace(RECIPE, eval_every=9), town, tmp_path, progress=False)
+    lines = [line for line in read_log(tmp_path) if "loss" in line]
+    assert [line["step"] for line in lines] == [4, 8]
+
+
+def test_reading_an_image_leaves_the_generator_alone(town, tmp_path):
+    seeded = SeededImages(CocoDetection(town, "train", train_transforms(None)))
+    torch.manual_seed(3)
+    expected = torch.rand(4)
+    torch.manual_seed(3)
+    seeded[2, 77]
+    assert torch.rand(4).equal(expected)
+
+
+def test_a_full_memory_says_what_needs_less(tmp_path, monkeypatch):
+    run = run_in(tmp_path)
+    run.save()
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    monkeypatch.setattr(run.model, "forward", full)
+    with pytest.raises(
+        MemoryFullError, match=r"step 1: the memory of cpu is full.*batch_size, now 8.*max_size, now 136"
+    ):
+        run.step(*a_batch())
 
 
 def test_the_loss_falls_on_one_batch(tmp_path):

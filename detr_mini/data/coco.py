@@ -145,8 +145,18 @@ class CocoDetection(Dataset[tuple[Tensor, Target]]):
 
 
 def collate(batch: Sequence[tuple[Tensor, Target]]) -> tuple[NestedTensor, list[Target]]:
-    """Pad the pictures of a batch, each (3, H, W) float, to a common size; keep the targets as a list."""
-    return NestedTensor.from_images([image for image, _ in batch]), [target for _, target in batch]
+    """Pad the pictures of a batch, each (3, H, W) float, to a common size, and masks likewise; targets stay a list."""
+    samples = NestedTensor.from_images([image for image, _ in batch])
+    height, width = samples.tensors.shape[-2:]
+    return samples, [pad_masks(target, height, width) for _, target in batch]
+
+
+def pad_masks(target: Target, height: int, width: int) -> Target:
+    """The target with masks ``(T, height, width)``, if it has any: of a batch they have to have one size."""
+    if "masks" not in target or target["masks"].shape[-2:] == (height, width):
+        return target
+    h, w = target["masks"].shape[-2:]
+    return target | {"masks": torch.nn.functional.pad(target["masks"], (0, width - w, 0, height - h))}
 
 
 def _read_annotations(path: Path) -> "COCO":

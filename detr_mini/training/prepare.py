@@ -61,10 +61,17 @@ def fingerprint(dataset: DetectionDataset) -> str:
     return hashlib.sha256(described.encode()).hexdigest()[:16]
 
 
-def remarks(dataset: DetectionDataset, config: DETRConfig, recipe: Recipe, *, folder: bool) -> list[str]:
-    """What a user should know before training starts, a line each: how images are resized, and few steps."""
+def remarks(
+    dataset: DetectionDataset, config: DETRConfig, recipe: Recipe, *, folder: bool, trained: bool = False
+) -> list[str]:
+    """What a user should know before training starts, a line each: how images are resized, and few steps.
+
+    Args:
+        folder: the transforms are those of :func:`open_data`.
+        trained: the model begins with trained weights.
+    """
     lines = [_on_sizes(dataset, config, recipe)] if folder else []
-    return [line for line in (*lines, _on_steps(len(dataset), recipe)) if line]
+    return [line for line in (*lines, _on_steps(len(dataset), recipe, trained)) if line]
 
 
 def _on_sizes(dataset: DetectionDataset, config: DETRConfig, recipe: Recipe) -> str:
@@ -84,13 +91,14 @@ def _on_sizes(dataset: DetectionDataset, config: DETRConfig, recipe: Recipe) -> 
     return ""
 
 
-def _on_steps(images: int, recipe: Recipe) -> str:
+def _on_steps(images: int, recipe: Recipe, trained: bool) -> str:
     per_epoch = math.ceil(images / recipe.batch_size)
-    total, wanted = recipe.epochs * per_epoch, max(FEW_STEPS, 5 * recipe.warmup_steps)
+    total, wanted = recipe.epochs * per_epoch, max(0 if trained else FEW_STEPS, 5 * recipe.warmup_steps)
     if total >= wanted:
         return ""
     warmup = f", and the learning rate rises during the first {recipe.warmup_steps}" if recipe.warmup_steps else ""
     return (
-        f"{total} steps in all ({recipe.epochs} epochs of {per_epoch}){warmup}: from random weights, expect nothing "
-        f"below some {wanted}; that is epochs={math.ceil(wanted / per_epoch)}"
+        f"{total} steps in all (epochs={recipe.epochs}, {per_epoch} each){warmup}: "
+        f"{'' if trained else 'from random weights, '}expect little below some {wanted}, which is "
+        f"epochs={math.ceil(wanted / per_epoch)}"
     )

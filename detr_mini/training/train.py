@@ -96,8 +96,10 @@ def train(
     run.model.class_names = train_set.class_names
     run.describe()
     progress = progress and distributed.rank() == 0
-    for line in remarks(train_set, config, recipe, folder=not isinstance(data, tuple)) if progress else ():
-        print(line, file=sys.stderr)
+    if progress:
+        folder, trained = not isinstance(data, tuple), weights is not None
+        for line in remarks(train_set, config, recipe, folder=folder, trained=trained):
+            print(line, file=sys.stderr)
     if watch:
         watch(run.steps, run.model)
     with StopRequest(STOPPING if progress else "") as stop:

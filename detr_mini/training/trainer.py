@@ -19,6 +19,7 @@ from torch.utils.data import DataLoader
 
 from detr_mini import distributed
 from detr_mini.data import read_batches
+from detr_mini.data.coco import pad_masks
 from detr_mini.errors import DataError, DivergedError, FolderInUseError, MemoryFullError, StorageError, UserError
 from detr_mini.loss import build_criterion, flatten_layers, name_layers
 from detr_mini.modeling.config import DETRConfig
@@ -140,10 +141,7 @@ class Trainer:
             torch.manual_seed(self._identity["seed"] + 1_000_003 * where)
         with self._room():
             samples = _common_size(samples).to(self.device)
-            here = [
-                {name: t[name].to(self.device, non_blocking=True) for name in FOR_THE_LOSS if name in t}
-                for t in targets
-            ]
+            here = [self._for_the_loss(target, *samples.tensors.shape[-2:]) for target in targets]
             with self._autocast():
                 outputs = self._replica(samples)
             losses = self._losses(outputs, here, targets)
@@ -155,6 +153,11 @@ class Trainer:
         self.scheduler.step()
         self.batch += 1
         return self._add_to_log({"loss": total[None]} | losses)
+
+    def _for_the_loss(self, target: dict[str, Tensor], height: int, width: int) -> dict[str, Tensor]:
+        """What the criterion needs of a target, on the device; masks have the size of the batch."""
+        target = pad_masks(target, height, width)
+        return {name: target[name].to(self.device, non_blocking=True) for name in FOR_THE_LOSS if name in target}
 
     def _autocast(self) -> contextlib.AbstractContextManager[Any]:
         if self.device.type == "cuda":
