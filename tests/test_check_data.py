@@ -206,6 +206,11 @@ def test_box_outside_its_picture(tmp_path: Path, box: list[float]) -> None:
     assert not fault.usable
 
 
+def test_a_box_that_looks_like_two_corners_is_said_to(tmp_path: Path) -> None:
+    fault = only_fault(tmp_path, changed("annotations", 0, "bbox", [10, 10, 30, 20]))
+    assert fault.problem.endswith("COCO boxes are x, y, width, height, and this one looks like x, y, x, y")
+
+
 @pytest.mark.parametrize("box", [[-0.7, 0, 10, 8], [0, 0, 32.9, 24.9], [31, 23, 1, 1]])
 def test_box_may_overshoot_by_rounding(tmp_path: Path, box: list[float]) -> None:
     assert faults_of(tmp_path, changed("annotations", 0, "bbox", box)) == []

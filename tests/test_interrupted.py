@@ -89,3 +89,43 @@ def test_an_interrupt_ends_in_a_message_and_a_checkpoint(town, tmp_path, number)
     assert step, said
     assert "Traceback" not in said
     assert CheckpointFolder(tmp_path / "run").newest()[1]["batch"] == int(step[1]) % 8 or int(step[1]) % 8 == 0
+
+
+# A step that computes for a minute and lets Python run no handler: what a large model does on a large image. Signals go
+# to another thread, as they do not end a long call of PyTorch either.
+LONG_STEP = """
+import ctypes, signal, sys
+from detr_mini.training.trainer import Trainer
+from detr_mini.commands.cli import main
+
+step = Trainer.step
+
+def long_step(self, *batch):
+    if self.steps == 2:
+        print("in the step", flush=True)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+        ctypes.CDLL(None).sleep(60)
+    return step(self, *batch)
+
+Trainer.step = long_step
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals_in_a_long_step_are_answered_at_once(town, tmp_path, number):
+    out = tmp_path / "run"
+    arguments = ["train", "--data", str(town), "--out", str(out), *SMALL, "--save-every", "0"]
+    command = [sys.executable, "-c", LONG_STEP, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == "in the step\n"
+        process.send_signal(number)
+        while "a second signal stops at once" not in process.stderr.readline():
+            assert process.poll() is None
+        began = time.monotonic()
+        process.send_signal(number)
+        assert process.wait(timeout=30) == 128 + number
+        assert time.monotonic() - began < 20
+    assert CheckpointFolder(out).newest()[1]["batch"] == 2, "the last checkpoint is what is kept"

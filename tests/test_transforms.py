@@ -18,7 +18,7 @@ from detr_mini.data import (
     eval_transforms,
     train_transforms,
 )
-from detr_mini.data.transforms import ResizeShort, _crop_sizes
+from detr_mini.data.transforms import RandomFlip, ResizeShort, _crop_sizes
 
 SIDES = st.integers(16, 700)
 SEEDS = st.integers(0, 2**31)
@@ -78,14 +78,16 @@ def test_flips_half_of_the_time() -> None:
     assert 70 < sum(flipped) < 130
 
 
-def test_two_flips_are_none() -> None:
+def test_two_flips_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "rand", lambda *_: torch.zeros(1))  # the draw that flips
     image, target = sample((31, 45), [[4, 6, 14, 21], [0, 0, 45, 31], [44, 30, 45, 31]])
-    flip = v2.RandomHorizontalFlip(p=1)
-    once_image, once = flip(image, target)
+    once_image, once = RandomFlip()(image, target)
     assert once["boxes"].tolist()[0] == [31, 6, 41, 21]
-    twice_image, twice = flip(once_image, once)
+    assert not torch.equal(once_image, image)
+    twice_image, twice = RandomFlip()(once_image, once)
     assert torch.equal(twice_image, image)
     assert torch.equal(twice["boxes"], target["boxes"])
+    assert torch.equal(twice["masks"], target["masks"])
 
 
 @settings(deadline=None, max_examples=40)

@@ -41,23 +41,9 @@ def add(commands: Commands) -> None:
     command = add_command(commands, "train", run, summary, EXAMPLES)
     command.epilog = f"{command.epilog}\n\non several GPUs:\n  {PARALLEL}"
     add_data(command)
-    command.add_argument("--config", help="name of a config, trained from random weights (default: nano)")
-    command.add_argument(
-        "--weights",
-        metavar="NAME|FILE",
-        help="start from these, with their config: a shipped model, .safetensors or .pth, published or of your own; "
-        "other classes get a new class head, another number of queries new ones",
-    )
-    command.add_argument(
-        "--backbone-weights",
-        metavar="FILE|imagenet",
-        help="start the ResNet of --config from a file with torchvision's names, or from ImageNet's, which are fetched",
-    )
+    _add_model(command)
     command.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for log, checkpoint, weights")
     command.add_argument("--resume", action="store_true", help="go on with the run in RUN; start it if there is none")
-    command.add_argument(
-        "--num-classes", type=count, metavar="N", help="highest category id + 1 (default: that of the data)"
-    )
     command.add_argument("--epochs", type=count, metavar="N", help="default: the config's recipe")
     command.add_argument(
         "--batch-size", type=count, metavar="N", help="over all processes; default: the config's recipe"
@@ -79,6 +65,25 @@ def add(commands: Commands) -> None:
     settings.add_option(command)
     add_device(command)
     add_workers(command)
+
+
+def _add_model(command: argparse.ArgumentParser) -> None:
+    """What to train: a config, or weights to start from."""
+    command.add_argument("--config", help="name of a config, trained from random weights (default: nano)")
+    command.add_argument(
+        "--weights",
+        metavar="NAME|FILE",
+        help="start from these, with their config: a shipped model, .safetensors or .pth, published or of your own; "
+        "other classes get a new class head, another number of queries new ones",
+    )
+    command.add_argument(
+        "--backbone-weights",
+        metavar="FILE|imagenet",
+        help="start the ResNet of --config from a file with torchvision's names, or from ImageNet's, which are fetched",
+    )
+    command.add_argument(
+        "--num-classes", type=count, metavar="N", help="highest category id + 1 (default: that of the data)"
+    )
 
 
 def run(options: argparse.Namespace) -> None:

@@ -6,20 +6,19 @@ Chapter: *Data preparation*, ``book/04_data``.
 import json
 import os
 import stat
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from reprlib import Repr
-from typing import Any, NamedTuple
+from typing import Any
 
 from detr_mini.data.coco import THINNEST, find_split
 from detr_mini.data.image import read_image
+from detr_mini.data.rules import ANNOTATION, CATEGORY, IMAGE, Rule, is_number, is_polygon, is_whole
 from detr_mini.errors import DataError, ImageError
 
 LISTED_FAULTS = 20  # how many faults the text of a DataError spells out
 OVERSHOOT = 1.0  # pixels a box may reach beyond the picture: rounding in real files; the reader clamps it
-LARGEST = 1e9  # no coordinate, area or side comes near it; a NaN fails the comparison too
-HIGHEST_CATEGORY = 99_999  # the model has a class slot for every id up to the highest
 
 _repr = Repr()
 _repr.maxstring = _repr.maxother = _repr.maxlong = 60
@@ -88,52 +87,6 @@ def require_sound(
     return faults
 
 
-class _Rule(NamedTuple):
-    holds: Callable[[Any], bool]
-    meaning: str
-
-
-def _is_whole(value: Any) -> bool:
-    return type(value) is int and abs(value) < 2**63  # bool is a subclass of int; ids become int64
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < LARGEST
-
-
-def _is_text(value: str) -> bool:
-    """Whether a string from JSON can be written and shown: half of a surrogate pair cannot."""
-    return not any("\ud800" <= character <= "\udfff" for character in value)
-
-
-_ID = _Rule(_is_whole, "must be a whole number that fits 64 bits")
-_IMAGE = {
-    "id": _ID,
-    "file_name": _Rule(lambda v: type(v) is str and v != "", "must be the name of a picture file"),
-    "width": _Rule(lambda v: _is_whole(v) and 0 < v < LARGEST, "must be a whole number of pixels above 0"),
-    "height": _Rule(lambda v: _is_whole(v) and 0 < v < LARGEST, "must be a whole number of pixels above 0"),
-}
-_CATEGORY = {
-    "id": _Rule(
-        lambda v: _is_whole(v) and 0 <= v <= HIGHEST_CATEGORY,
-        f"must be a whole number from 0 to {HIGHEST_CATEGORY}: the model has a slot for every id up to the highest",
-    ),
-    "name": _Rule(lambda v: type(v) is str and v != "" and _is_text(v), "must be the name of the category"),
-}
-_ANNOTATION = {
-    # pycocotools marks a match with the id of the annotation and reads 0 as unmatched
-    "id": _Rule(lambda v: _is_whole(v) and v > 0, "must be a whole number above 0: evaluation reads 0 as no match"),
-    "image_id": _ID,
-    "category_id": _ID,
-    "bbox": _Rule(
-        lambda v: type(v) is list and len(v) == 4 and all(map(_is_number, v)),
-        "must be four finite numbers, x, y, width, height",
-    ),
-    "area": _Rule(lambda v: _is_number(v) and v >= 0, "must be a finite number of pixels, 0 or more"),
-    "iscrowd": _Rule(lambda v: type(v) is int and v in (0, 1), "must be 0, or 1 for a crowd"),
-}
-
-
 class _SplitCheck:
     """Checks one annotation file and its pictures; what it finds is in ``faults``, categories in ``names``."""
 
@@ -186,7 +139,7 @@ class _SplitCheck:
             self._add('"info"', info, "must be an object; mend it or leave it out")
             return
         bins = info.get("area_bins", [1, 2])
-        if not (isinstance(bins, list) and len(bins) == 2 and all(map(_is_number, bins)) and 0 < bins[0] < bins[1]):
+        if not (isinstance(bins, list) and len(bins) == 2 and all(map(is_number, bins)) and 0 < bins[0] < bins[1]):
             self._add('"info"', bins, '"area_bins" must be two areas in pixels, the smaller one first; or leave it out')
 
     def _list(self, data: dict[str, Any], key: str) -> list[Any]:
@@ -200,7 +153,7 @@ class _SplitCheck:
         return value if isinstance(value, list) else []
 
     def _records(
-        self, records: list[Any], kind: str, plural: str, rules: dict[str, _Rule]
+        self, records: list[Any], kind: str, plural: str, rules: dict[str, Rule]
     ) -> Iterable[tuple[str, dict[str, Any]]]:
         """For each record what to call it and its sound fields, after reporting the others and repeated ids."""
         first: dict[int, int] = {}
@@ -209,14 +162,14 @@ class _SplitCheck:
             if not isinstance(record, dict):
                 self._add(where, record, "must be an object")
                 continue
-            if _is_whole(record.get("id")):
+            if is_whole(record.get("id")):
                 where = f"{kind} {record['id']}"
                 other = first.setdefault(record["id"], index)
                 if other != index:
                     self._add(where, record["id"], f"two of one id: {plural}[{other}] and {plural}[{index}]")
             yield where, self._sound_fields(record, where, rules)
 
-    def _sound_fields(self, record: dict[str, Any], where: str, rules: dict[str, _Rule]) -> dict[str, Any]:
+    def _sound_fields(self, record: dict[str, Any], where: str, rules: dict[str, Rule]) -> dict[str, Any]:
         sound = {}
         for key, rule in rules.items():
             if key not in record:
@@ -232,7 +185,7 @@ class _SplitCheck:
     def _categories(self, records: list[Any], expected: dict[int, str]) -> set[int]:
         """The ids that annotations may use."""
         known = set()
-        for where, category in self._records(records, "category", "categories", _CATEGORY):
+        for where, category in self._records(records, "category", "categories", CATEGORY):
             if "id" not in category:
                 continue
             known.add(category["id"])
@@ -245,7 +198,7 @@ class _SplitCheck:
     def _pictures(self, records: list[Any]) -> dict[int, tuple[int, int] | None]:
         """Width and height by image id, None where they are faulty."""
         sizes: dict[int, tuple[int, int] | None] = {}
-        for where, image in self._records(records, "image", "images", _IMAGE):
+        for where, image in self._records(records, "image", "images", IMAGE):
             size = (image["width"], image["height"]) if "width" in image and "height" in image else None
             if "file_name" in image:
                 self._picture(where, image["file_name"], size)
@@ -279,7 +232,7 @@ class _SplitCheck:
             self._add(where, name, f"the picture is {width} x {height}, this file says {size[0]} x {size[1]}")
 
     def _annotations(self, records: list[Any], sizes: dict[int, tuple[int, int] | None], categories: set[int]) -> None:
-        for where, annotation in self._records(records, "annotation", "annotations", _ANNOTATION):
+        for where, annotation in self._records(records, "annotation", "annotations", ANNOTATION):
             category, image = annotation.get("category_id"), annotation.get("image_id")
             if category is not None and category not in categories:
                 self._add(where, category, 'unknown category: no such id in "categories"')
@@ -303,18 +256,17 @@ class _SplitCheck:
             and x + width <= size[0] + OVERSHOOT
             and y + height <= size[1] + OVERSHOOT
         ):
-            self._add(
-                where,
-                box,
-                f"a box outside its picture of {size[0]} x {size[1]}; COCO boxes are x, y, width, height",
-            )
+            fits = x <= width <= size[0] and y <= height <= size[1]
+            hint = ", and this one looks like x, y, x, y" if fits else ""
+            text = f"a box outside its picture of {size[0]} x {size[1]}; COCO boxes are x, y, width, height{hint}"
+            self._add(where, box, text)
 
     def _segmentation(self, where: str, value: Any, size: tuple[int, int] | None) -> None:
         if isinstance(value, dict):
             expected = value.get("size") if size is None else [size[1], size[0]]
             sound = value.get("size") == expected and type(value.get("counts")) in (str, list)
         else:
-            sound = isinstance(value, list) and all(map(_is_polygon, value))
+            sound = isinstance(value, list) and all(map(is_polygon, value))
         if not sound:
             self._add(
                 where,
@@ -323,7 +275,3 @@ class _SplitCheck:
                 'with "counts" and the "size" of the picture, height first',
                 usable=True,
             )
-
-
-def _is_polygon(value: Any) -> bool:
-    return isinstance(value, list) and len(value) >= 6 and len(value) % 2 == 0 and all(map(_is_number, value))

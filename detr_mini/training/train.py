@@ -100,17 +100,7 @@ def train(
         folder, trained = not isinstance(data, tuple), weights is not None
         for line in remarks(train_set, config, recipe, folder=folder, trained=trained):
             print(line, file=sys.stderr)
-    if watch:
-        watch(run.steps, run.model)
-    with StopRequest(STOPPING if progress else "") as stop:
-        while run.epoch < recipe.epochs:
-            _train_epoch(run, batches, stop, save_every, progress, watch)
-            results = {}
-            if (run.epoch + 1) % recipe.eval_every == 0 or run.epoch + 1 == recipe.epochs:
-                results = evaluate(run.model, val_set, workers=workers)
-            run.finish_epoch(results)
-            if progress:
-                tqdm.write(_summary(run, results))
+    _train_epochs(run, batches, val_set, save_every, progress, watch)
     return run.model.eval()
 
 
@@ -156,6 +146,29 @@ def _batches(
         pin_memory=device.type == "cuda",
         persistent_workers=workers > 0,
     )
+
+
+def _train_epochs(
+    run: Trainer,
+    batches: DataLoader[Any],
+    val_set: DetectionDataset,
+    save_every: float,
+    progress: bool,
+    watch: Callable[[int, DETR], None] | None,
+) -> None:
+    """The epochs that are not done yet, each measured at its end as often as the recipe says."""
+    recipe = run.recipe
+    if watch:
+        watch(run.steps, run.model)
+    with StopRequest(STOPPING if progress else "") as stop:
+        while run.epoch < recipe.epochs:
+            _train_epoch(run, batches, stop, save_every, progress, watch)
+            results = {}
+            if (run.epoch + 1) % recipe.eval_every == 0 or run.epoch + 1 == recipe.epochs:
+                results = evaluate(run.model, val_set, workers=batches.num_workers)
+            run.finish_epoch(results)
+            if progress:
+                tqdm.write(_summary(run, results))
 
 
 def _train_epoch(

@@ -73,12 +73,8 @@ class Trainer:
         torch.manual_seed(seed)
         model = model if isinstance(model, DETR) else DETR(model)
         self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.criterion = build_criterion(
-            model.config,
-            eos_coef=recipe.eos_coef,
-            bbox_loss_coef=recipe.bbox_loss_coef,
-            giou_loss_coef=recipe.giou_loss_coef,
-        ).to(self.device)
+        coefficients = {name: getattr(recipe, name) for name in ("eos_coef", "bbox_loss_coef", "giou_loss_coef")}
+        self.criterion = build_criterion(model.config, **coefficients).to(self.device)
         self.optimizer = make_optimizer(self.model, recipe)
         self._identity: dict[str, Any]  # what has to be the same when the run goes on
         self._identity = {"config": asdict(model.config), "recipe": asdict(recipe), "seed": seed, "pictures": pictures}
