@@ -81,9 +81,10 @@ def test_flips_half_of_the_time() -> None:
 def test_two_flips_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch, "rand", lambda *_: torch.zeros(1))  # the draw that flips
     image, target = sample((31, 45), [[4, 6, 14, 21], [0, 0, 45, 31], [44, 30, 45, 31]])
+    image[:, 2, 3] = 7
     once_image, once = RandomFlip()(image, target)
     assert once["boxes"].tolist()[0] == [31, 6, 41, 21]
-    assert not torch.equal(once_image, image)
+    assert once_image[:, 2, 41].tolist() == [7, 7, 7]
     twice_image, twice = RandomFlip()(once_image, once)
     assert torch.equal(twice_image, image)
     assert torch.equal(twice["boxes"], target["boxes"])
