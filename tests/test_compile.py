@@ -90,7 +90,7 @@ def test_a_tensor_of_pictures_compiles() -> None:
 
 @pytest.mark.parametrize("body", BODIES)
 @torch.no_grad()
-def test_pytorchs_own_export_and_trace_take_the_model_with_a_tensor(body: str) -> None:
+def test_pytorchs_own_export_takes_the_model_with_a_tensor(body: str) -> None:
     model, images = make(body), torch.rand(2, 3, 65, 97)
     free = torch.export.Dim.DYNAMIC
     program = torch.export.export(model, (images,), dynamic_shapes=({0: free, 2: free, 3: free},)).module()
