@@ -174,6 +174,24 @@ def test_results_are_no_images_of_the_next_call():
         assert listed(".") == ["a.boxes.jpg", "a.boxes.json", "a.png", "w.safetensors"]
 
 
+def test_what_weights_do_not_tell_can_be_set(monkeypatch, capsys):
+    draw("a.png")
+    sizes = []
+    forward = detr_mini.DETR.forward
+
+    def look(model, samples):
+        sizes.append(max(samples[0].shape))
+        return forward(model, samples)
+
+    monkeypatch.setattr(detr_mini.DETR, "forward", look)
+    assert predict("a.png", "--set", "config.max_size=64") == 0
+    assert sizes == [64]
+    assert predict("a.png", "--set", "config.dilation=true") == 2
+    assert "dilation=True needs" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        predict("a.png", "--set", "recipe.lr=1")
+
+
 def test_a_folder_that_cannot_be_is_said(capsys):
     draw("a.png")
     assert predict("a.png", "--out", "a.png") == 2

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from detr_mini.commands import settings
 from detr_mini.commands.options import (
     PROGRAM,
     Commands,
@@ -30,6 +31,7 @@ def add(commands: Commands) -> None:
     command.add_argument("--batch-size", type=count, default=16, metavar="N", help="default %(default)s")
     command.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
     add_weights(command)
+    settings.add_config_option(command)
     add_device(command)
     add_workers(command)
 
@@ -39,11 +41,12 @@ def run(options: argparse.Namespace) -> None:
     from detr_mini import distributed
     from detr_mini.data import CocoDetection, eval_transforms
     from detr_mini.evaluation import evaluate
+    from detr_mini.modeling.config import DETRConfig
     from detr_mini.weights import load
 
     with distributed.processes(device(options.device)) as here:
         require_sound(options.data, (options.split,))
-        model = load(options.weights, device=here)
+        model = load(options.weights, device=here, **settings.overrides(DETRConfig, "config", options.set))
         prepare = eval_transforms(model.config.image_size, model.config.max_size)
         dataset = CocoDetection(options.data, options.split, prepare)
         first = distributed.rank() == 0

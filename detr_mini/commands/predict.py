@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from detr_mini.commands import settings
 from detr_mini.commands.options import PROGRAM, Commands, add_command, add_device, add_weights, count, device, share
 from detr_mini.errors import ImageError
 
@@ -38,6 +39,7 @@ def add(commands: Commands) -> None:
         "--batch-size", type=count, default=4, metavar="N", help="images in memory at once (default %(default)s)"
     )
     add_weights(command)
+    settings.add_config_option(command)
     add_device(command)
 
 
@@ -47,11 +49,13 @@ def run(options: argparse.Namespace) -> None:
 
     from detr_mini.commands.images import find_images
     from detr_mini.commands.results import Results
+    from detr_mini.modeling.config import DETRConfig
     from detr_mini.weights import load
 
     images, faults = find_images(options.images)
     if images:
-        model = load(options.weights, device=device(options.device))
+        changed = settings.overrides(DETRConfig, "config", options.set)
+        model = load(options.weights, device=device(options.device), **changed)
         if _knows_tiny_town(model):
             print(f"{PROGRAM} predict: {_town_notice(options.weights, model)}", file=sys.stderr)
         about = {"weights": options.weights, "classes": model.class_names, "threshold": options.threshold}

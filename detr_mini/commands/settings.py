@@ -5,6 +5,7 @@ import difflib
 import types
 from collections.abc import Sequence
 from dataclasses import fields
+from functools import partial
 from typing import Any, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from detr_mini.errors import ConfigError
@@ -23,27 +24,44 @@ class Setting(NamedTuple):
 
 
 def add_option(command: argparse.ArgumentParser) -> None:
-    """``--set``, to be read with :func:`overrides`."""
-    command.add_argument(
-        "--set",
-        type=setting,
-        action="append",
-        default=[],
-        metavar="FIELD=VALUE",
-        help="any field of the config or the recipe, such as recipe.lr_drop=40, config.pre_norm=true or "
-        "recipe.sizes=none; may be given several times, and goes before the other options",
+    """``--set`` for what is trained, to be read with :func:`overrides`."""
+    _add(
+        command,
+        SECTIONS,
+        "any field of the config or the recipe, such as recipe.lr_drop=40, config.pre_norm=true or recipe.sizes=none; "
+        "may be given several times, and goes before the other options",
     )
 
 
-def setting(text: str) -> Setting:
+def add_config_option(command: argparse.ArgumentParser) -> None:
+    """``--set`` for what is loaded, to be read with :func:`overrides`."""
+    _add(
+        command,
+        SECTIONS[:1],
+        "a field of the config that the weights do not tell, such as config.dilation=true for published DC5 weights, "
+        "or config.max_size=640; may be given several times",
+    )
+
+
+def setting(text: str, sections: Sequence[str] = SECTIONS) -> Setting:
     """``recipe.lr_drop=40`` in its three parts, as a type of argparse."""
     name, equals, value = text.partition("=")
     section, dot, field = name.partition(".")
-    if not (equals and dot and section in SECTIONS):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not of the form config.FIELD=VALUE or recipe.FIELD=VALUE, such as recipe.lr_drop=40"
-        )
+    if not (equals and dot and section in sections):
+        forms = " or ".join(f"{section}.FIELD=VALUE" for section in sections)
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form {forms}, such as config.dec_layers=3")
     return Setting(section, field, value)
+
+
+def _add(command: argparse.ArgumentParser, sections: Sequence[str], meaning: str) -> None:
+    command.add_argument(
+        "--set",
+        type=partial(setting, sections=sections),
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help=meaning,
+    )
 
 
 def overrides(kind: type, section: str, settings: Sequence[Setting]) -> dict[str, Any]:
