@@ -125,7 +125,7 @@ def test_a_soft_picture_gets_small_and_a_thin_line_keeps_its_colour() -> None:
     assert stored.mode == "P"
     off = np.abs(np.asarray(stored.convert("RGB"), dtype=int) - full)
     assert off.mean() < 2.5
-    assert off.max() < 24, "what tests/conftest.py takes for another pixel"
+    assert off.max() < 6, "with Pillow's own palette it is 7"
     assert off[100, 140:160].max() <= 2
     assert pictures.png(Image.fromarray(full)) == pictures.png(Image.fromarray(full))
 
