@@ -321,6 +321,19 @@ def test_the_share_is_that_of_a_real_run(monkeypatch: pytest.MonkeyPatch) -> Non
     assert [len(times) for times in calls.values()] == [7] * 4  # the evaluation's forward passes do not count
 
 
+def test_the_clock_of_the_quick_recipe_stops_when_the_model_is_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.5, 0.91, 0.99])
+    monkeypatch.setattr(training, "evaluate", lambda model, data: {"AP50": next(scores)})
+    small = {"scenes": (48, 2), "every": 2, "first": 2}
+    row = training.minutes_to_ap50(ONCE, target=5.0, **small)
+    assert row.reached
+    assert row.ours.endswith(" min, 4 steps")
+    monkeypatch.setattr(training, "evaluate", lambda model, data: {"AP50": 0.1})
+    row = training.minutes_to_ap50(ONCE, target=5.0, recipe=replace(training.RECIPES["quick"], epochs=1), **small)
+    assert not row.reached
+    assert row.ours.startswith("not in ")
+
+
 def test_the_import_case_takes_what_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     seconds = iter([(9.0, 9.0), (2.0, 0.25), (2.1, 0.35), (2.2, 0.27)])
     monkeypatch.setattr(training, "_seconds_to_import", lambda: next(seconds))

@@ -44,15 +44,18 @@ def add(commands: Commands) -> None:
     _add_model(command)
     command.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for log, checkpoint, weights")
     command.add_argument("--resume", action="store_true", help="go on with the run in RUN; start it if there is none")
-    command.add_argument("--epochs", type=count, metavar="N", help="default: the config's recipe")
     command.add_argument(
-        "--batch-size", type=count, metavar="N", help="over all processes; default: the config's recipe"
+        "--recipe",
+        help="name of a recipe (default: that of the config). quick trains nano in less than half of the time, to "
+        "a little less",
     )
+    command.add_argument("--epochs", type=count, metavar="N", help="default: the recipe's")
+    command.add_argument("--batch-size", type=count, metavar="N", help="over all processes; default: the recipe's")
     command.add_argument(
         "--lr",
         type=float,
         metavar="RATE",
-        help="learning rate; the backbone's changes in proportion (default: the config's recipe)",
+        help="learning rate; the backbone's changes in proportion (default: the recipe's)",
     )
     command.add_argument("--seed", type=int, default=0, help="default %(default)s")
     command.add_argument(
@@ -141,9 +144,11 @@ def _model(options: argparse.Namespace) -> "DETR":
 
 
 def _usual_recipe(options: argparse.Namespace, config: "DETRConfig") -> "Recipe":
-    """The recipe of a config or of weights by name; of other weights that of their kind: small, or published."""
-    from detr_mini.training.recipe import RECIPES, Recipe
+    """The recipe by name, or of a config or weights by their name; else that of the kind: small, or published."""
+    from detr_mini.training.recipe import RECIPES, Recipe, get_recipe
 
+    if options.recipe:
+        return get_recipe(options.recipe)
     name = options.weights or options.config or "nano"
     return RECIPES.get(name, RECIPES["nano"] if config.backbone == "small" else Recipe())
 

@@ -4,6 +4,7 @@ Chapter: *Training*, ``book/14_train``.
 """
 
 import math
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,15 +13,60 @@ from torch.optim.lr_scheduler import LambdaLR
 from detr_mini.training.recipe import Recipe
 
 
-def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW with two learning rates: the first group is everything but the backbone, the second the backbone."""
+def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """AdamW with two learning rates, the first group being everything but the backbone, the second the backbone.
+
+    With ``optimizer="muon"`` the matrices of encoder and decoder leave the first group for Muon.
+    """
     rest: list[nn.Parameter] = []
     backbone: list[nn.Parameter] = []
+    matrices: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad:
-            (backbone if name.startswith("backbone.0") else rest).append(parameter)
+        if not parameter.requires_grad:
+            continue
+        if name.startswith("backbone.0"):
+            backbone.append(parameter)
+        elif recipe.optimizer == "muon" and name.startswith("transformer.") and parameter.ndim == 2:
+            matrices.append(parameter)
+        else:
+            rest.append(parameter)
     groups = [{"params": rest, "lr": recipe.lr}, {"params": backbone, "lr": recipe.lr_backbone}]
-    return torch.optim.AdamW(groups, weight_decay=recipe.weight_decay, fused=True)
+    adamw = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay, fused=True)
+    if recipe.optimizer == "adamw":
+        return adamw
+    # Scaled so that an update is as large as one of AdamW's: rates of the two are of one kind.
+    scaled = {"adjust_lr_fn": "match_rms_adamw", "weight_decay": recipe.weight_decay}
+    return Together(adamw, torch.optim.Muon(matrices, lr=recipe.lr_muon, **scaled))  # type: ignore[arg-type]
+
+
+class Together(torch.optim.Optimizer):
+    """Optimisers that step as one, each on parameters of its own.
+
+    Muon (Jordan et al. 2024) makes the update of a matrix orthogonal, so that no direction of it is learned much faster
+    than another. It knows matrices only; what is left needs an optimiser beside it.
+    """
+
+    def __init__(self, *parts: torch.optim.Optimizer) -> None:
+        self.parts = parts
+        super().__init__([group for part in parts for group in part.param_groups], {})
+
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """One step of each part."""
+        if closure is not None:
+            raise ValueError("optimisers that step together take no closure: each would call it")
+        for part in self.parts:
+            part.step()
+
+    def state_dict(self) -> dict[str, Any]:
+        """The states of the parts, in their order."""
+        return {"parts": [part.state_dict() for part in self.parts]}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a state that :meth:`state_dict` gave."""
+        for part, state in zip(self.parts, state_dict["parts"], strict=True):
+            part.load_state_dict(state)
+        # Loading gives the parts new groups; a schedule that sets the rates of ours has to reach them.
+        self.param_groups = [group for part in self.parts for group in part.param_groups]
 
 
 def make_schedule(

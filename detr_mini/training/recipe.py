@@ -10,6 +10,8 @@ from detr_mini.errors import ConfigError
 from detr_mini.loss import EOS_COEF, LOSS_WEIGHTS
 from detr_mini.modeling.config import require_field_types
 
+OPTIMIZERS = ("adamw", "muon")
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -22,16 +24,16 @@ class Recipe:
 
     lr: float = 1e-4  # learning rate of all but the backbone, for AdamW
     lr_backbone: float = 1e-5  # a pre-trained backbone moves slowly
-    weight_decay: float = 1e-4  # of AdamW
+    weight_decay: float = 1e-4  # of both optimisers
+    optimizer: str = "adamw"  # or "muon": Muon for the matrices of encoder and decoder, AdamW for all else
+    lr_muon: float = 2e-3  # of Muon's part, if there is one
     batch_size: int = 64  # pictures of a step, over all processes; 16 GPUs in the paper
     epochs: int = 300  # how often every picture is seen
     warmup_steps: int = 0  # in which the rates rise from 0
     lr_drop: int | None = 200  # epoch after which the rates fall to a tenth; None: a cosine down to zero
     clip_max_norm: float = 0.1  # a longer gradient is shortened to this
     eos_coef: float = EOS_COEF  # weight of "no object" in the class loss
-    bbox_loss_coef: float = LOSS_WEIGHTS[
-        "loss_bbox"
-    ]  # weight of the L1 loss; the matching cost keeps the published one
+    bbox_loss_coef: float = LOSS_WEIGHTS["loss_bbox"]  # weight of the L1 loss; the matching cost stays as published
     giou_loss_coef: float = LOSS_WEIGHTS["loss_giou"]  # weight of the GIoU loss, likewise
     sizes: tuple[int, ...] | None = PAPER_SIZES  # short sides drawn in training; None: as in evaluation
     eval_every: int = 1  # epochs between evaluations
@@ -40,7 +42,8 @@ class Recipe:
         require_field_types(self)
         for field in ("batch_size", "epochs", "eval_every"):
             self._require(field, getattr(self, field) >= 1, "must be at least 1")
-        not_negative = ("lr", "lr_backbone", "weight_decay", "warmup_steps", "eos_coef")
+        self._require("optimizer", self.optimizer in OPTIMIZERS, f"is not known; use {' or '.join(OPTIMIZERS)}")
+        not_negative = ("lr", "lr_backbone", "lr_muon", "weight_decay", "warmup_steps", "eos_coef")
         for field in (*not_negative, "bbox_loss_coef", "giou_loss_coef"):
             self._require(field, getattr(self, field) >= 0, "must not be negative")
         self._require("clip_max_norm", self.clip_max_norm > 0, "must be above 0; a very large one clips nothing")
@@ -54,8 +57,11 @@ class Recipe:
             raise ConfigError(f"{field}={getattr(self, field)!r} {rule}")
 
     def with_lr(self, lr: float) -> "Recipe":
-        """The recipe with another learning rate; that of the backbone changes in proportion."""
-        return replace(self, lr=lr, lr_backbone=self.lr_backbone * lr / self.lr if self.lr else lr)
+        """The recipe with another learning rate; the others change in proportion."""
+        if self.lr == 0:
+            return replace(self, lr=lr, lr_backbone=lr)
+        factor = lr / self.lr
+        return replace(self, lr=lr, lr_backbone=self.lr_backbone * factor, lr_muon=self.lr_muon * factor)
 
 
 # From scratch, many small steps beat few large ones: with batches of 8 the AP after as many pictures is far better than
@@ -67,4 +73,16 @@ _FROM_SCRATCH = Recipe(
 RECIPES = {
     "nano": replace(_FROM_SCRATCH, epochs=7),
     "mini": replace(_FROM_SCRATCH, epochs=6),  # of three times as many pictures
+    "quick": replace(_FROM_SCRATCH, epochs=3, optimizer="muon"),  # nano's model in less than half of nano's time
 }
+
+
+def get_recipe(name: str) -> Recipe:
+    """A recipe by name.
+
+    Raises:
+        ConfigError: no recipe is called so; the message names those there are.
+    """
+    if name not in RECIPES:
+        raise ConfigError(f"no recipe is called {name!r}; there are {', '.join(RECIPES)}")
+    return RECIPES[name]
