@@ -123,8 +123,8 @@ def test_what_is_said_before_training(tmp_path):
     assert "7 steps in all (epochs=7, 1 each), and the learning rate rises during the first 200" in line
     assert "from random weights, expect little below some 1000, which is epochs=1000" in line
     (line,) = remarks(dataset, replace(TINY, max_size=320), replace(PLAIN, warmup_steps=8), folder=True, trained=True)
-    assert "expect little below some 40" in line
-    assert remarks(dataset, TINY, replace(PLAIN, warmup_steps=0), folder=False, trained=True) == []
+    assert ": expect little below some 100, which is epochs=100" in line
+    assert remarks(dataset, TINY, replace(PLAIN, warmup_steps=8, epochs=100), folder=False, trained=True) == []
 
 
 def test_data_sets_of_the_same_number_of_images_are_told_apart(tmp_path):

@@ -16,6 +16,7 @@ from detr_mini.training.recipe import Recipe
 
 Data = str | os.PathLike[str] | tuple[DetectionDataset, DetectionDataset]
 FEW_STEPS = 1000  # a model that starts from random weights has learned hardly anything by then
+FEW_MORE_STEPS = 100  # and a trained one hardly anything new
 
 
 def open_data(data: Data, config: DETRConfig, recipe: Recipe) -> tuple[DetectionDataset, DetectionDataset]:
@@ -93,7 +94,7 @@ def _on_sizes(dataset: DetectionDataset, config: DETRConfig, recipe: Recipe) -> 
 
 def _on_steps(images: int, recipe: Recipe, trained: bool) -> str:
     per_epoch = math.ceil(images / recipe.batch_size)
-    total, wanted = recipe.epochs * per_epoch, max(0 if trained else FEW_STEPS, 5 * recipe.warmup_steps)
+    total, wanted = recipe.epochs * per_epoch, max(FEW_MORE_STEPS if trained else FEW_STEPS, 5 * recipe.warmup_steps)
     if total >= wanted:
         return ""
     warmup = f", and the learning rate rises during the first {recipe.warmup_steps}" if recipe.warmup_steps else ""
