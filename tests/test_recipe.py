@@ -50,4 +50,5 @@ def test_another_rate_scales_that_of_the_backbone(recipe: Recipe) -> None:
     changed = recipe.with_lr(3e-5)
     assert changed.lr == 3e-5
     assert changed.lr_backbone == pytest.approx(3e-5 * (recipe.lr_backbone / recipe.lr if recipe.lr else 1))
-    assert replace(changed, lr=recipe.lr, lr_backbone=recipe.lr_backbone) == recipe
+    assert changed.lr_muon == pytest.approx(recipe.lr_muon * (3e-5 / recipe.lr if recipe.lr else 1))
+    assert replace(changed, lr=recipe.lr, lr_backbone=recipe.lr_backbone, lr_muon=recipe.lr_muon) == recipe
