@@ -139,7 +139,7 @@ def minutes_to_ap50(
         step = None
         try:
             recipe = replace(recipe, eval_every=recipe.epochs)
-            train(config, recipe, data, Path(folder) / "run", device=settings.device, progress=False, watch=measure)
+            train(config, recipe, data, Path(folder) / "run", device=settings.device, progress=False, callback=measure)
         except _GoodEnough as end:
             (step,) = end.args
     minutes = trained / 60

@@ -3,7 +3,7 @@
 The names below are imported when they are first asked for: the command's ``--help`` need not wait for torch.
 """
 
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 __all__ = [
@@ -27,7 +27,7 @@ __all__ = [
     "save",
     "train",
 ]
-__version__ = metadata.version("detr-mini")
+__version__ = "0.1.0"  # as in pyproject.toml, and known where the package only lies on the path, too
 
 if TYPE_CHECKING:
     from detr_mini.boxes import box_cxcywh_to_xyxy, box_xyxy_to_cxcywh, generalized_box_iou

@@ -34,8 +34,8 @@ CONFIG = get_config("nano", hidden_dim=16, nheads=2, enc_layers=1, dec_layers=2,
 RECIPE = replace(RECIPES["nano"], lr=1e-3, lr_backbone=1e-3, epochs=2, batch_size=8, warmup_steps=2, eval_every=2)
 
 
-def run_in(folder: Path, recipe: Recipe = RECIPE, pictures: int = 32, **options: object) -> Trainer:
-    return Trainer(CONFIG, recipe, folder, pictures, **options)
+def run_in(folder: Path, recipe: Recipe = RECIPE, num_images: int = 32, **options: object) -> Trainer:
+    return Trainer(CONFIG, recipe, folder, num_images, **options)
 
 
 def a_batch(count: int = 2) -> tuple[NestedTensor, list[dict]]:
@@ -52,7 +52,7 @@ def read_log(folder: Path) -> list[dict]:
 
 
 def test_cosine_schedule_warms_up_and_ends_near_zero(tmp_path):
-    run = run_in(tmp_path, replace(RECIPE, warmup_steps=10, epochs=4, lr=1.0, lr_backbone=0.5), pictures=25 * 8)
+    run = run_in(tmp_path, replace(RECIPE, warmup_steps=10, epochs=4, lr=1.0, lr_backbone=0.5), num_images=25 * 8)
     rates = []
     for _ in range(100):
         rates.append([group["lr"] for group in run.optimizer.param_groups])
@@ -67,7 +67,7 @@ def test_cosine_schedule_warms_up_and_ends_near_zero(tmp_path):
 
 
 def test_step_schedule_drops_to_a_tenth(tmp_path):
-    run = run_in(tmp_path, replace(RECIPE, warmup_steps=0, epochs=3, lr=1.0, lr_drop=2), pictures=5 * 8 - 7)
+    run = run_in(tmp_path, replace(RECIPE, warmup_steps=0, epochs=3, lr=1.0, lr_drop=2), num_images=5 * 8 - 7)
     rates = []
     for _ in range(15):
         rates.append(run.optimizer.param_groups[0]["lr"])
@@ -126,7 +126,7 @@ UNLIKE = replace(
 
 def test_a_step_is_that_of_the_loop_written_out(tmp_path):
     """Every number of the recipe is used: clipping, decay, rates, schedule and the weights of the loss."""
-    run = run_in(tmp_path, UNLIKE, pictures=8 * 4)
+    run = run_in(tmp_path, UNLIKE, num_images=8 * 4)
     for group in run.optimizer.param_groups:
         group["eps"] = EPS
     batches = [a_batch(2), a_batch(1), a_batch(3)]
@@ -262,7 +262,7 @@ def test_a_full_memory_says_what_needs_less(tmp_path, monkeypatch):
 
 
 def test_the_loss_falls_on_one_batch(tmp_path):
-    run = run_in(tmp_path, replace(RECIPE, epochs=1, warmup_steps=0), pictures=1000 * 8)
+    run = run_in(tmp_path, replace(RECIPE, epochs=1, warmup_steps=0), num_images=1000 * 8)
     samples, targets = a_batch()
     losses = [loss for _ in range(150) if (loss := run.step(samples, targets)) is not None]
     assert len(losses) == 3
@@ -414,12 +414,12 @@ def test_same_seed_same_weights_and_another_seed_others(town, tmp_path):
 def test_a_run_that_is_watched_trains_to_the_same_weights(town, tmp_path):
     seen = []
 
-    def watch(step, model):
+    def callback(step, model):
         model.eval()(a_batch()[0])
         seen.append(step)
 
     alone = train(CONFIG, RECIPE, town, tmp_path / "alone", progress=False)
-    watched = train(CONFIG, RECIPE, town, tmp_path / "watched", progress=False, watch=watch)
+    watched = train(CONFIG, RECIPE, town, tmp_path / "watched", progress=False, callback=callback)
     assert seen == list(range(len(seen)))
     assert len(seen) > 3
     for name, value in alone.state_dict().items():

@@ -62,7 +62,7 @@ def loss(label: int = 1, box: tuple[float, ...] = (0.5, 0.5, 0.2, 0.2), predicte
 
 
 def run(lr: float = RECIPE.lr, *, resume: bool = False) -> Trainer:
-    return Trainer(SMALL, replace(RECIPE, lr=lr), Path("runs/mine"), pictures=80, resume=resume)
+    return Trainer(SMALL, replace(RECIPE, lr=lr), Path("runs/mine"), num_images=80, resume=resume)
 
 
 def run_again(lr: float = RECIPE.lr, *, resume: bool = False) -> None:

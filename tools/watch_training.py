@@ -138,7 +138,7 @@ def main() -> None:
         resume=options.resume,
         device=options.device,
         workers=options.workers,
-        watch=Watcher(STEPS[options.config], snapshots),
+        callback=Watcher(STEPS[options.config], snapshots),
     )
     val = CocoDetection(options.data, "val", eval_transforms(config.image_size, config.max_size))
     write_atomically(options.out / "watched.safetensors", to_bytes(put_together(options.config, snapshots, val)))

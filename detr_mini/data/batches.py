@@ -69,17 +69,17 @@ class BucketSampler(Sampler[list[Draw]]):
 
     def __iter__(self) -> Iterator[list[Draw]]:
         rng = torch.Generator().manual_seed(self.seed * 100_003 + self.epoch)
-        pictures = torch.randperm(len(self.order), generator=rng)
+        images = torch.randperm(len(self.order), generator=rng)
         seeds = torch.randint(2**62, (len(self.order),), generator=rng).tolist()
         batches: list[Tensor] = []
-        parts = pictures.tensor_split(self.batches)
+        parts = images.tensor_split(self.batches)
         for start in range(0, len(parts), CHUNK):
             chunk = parts[start : start + CHUNK]
             mixed = torch.cat(chunk)
             batches += mixed[self.order[mixed].argsort(stable=True)].split([len(part) for part in chunk])
         for number in torch.randperm(len(batches), generator=rng)[self.first :]:
             share = batches[number][self.rank :: self.world_size].tolist()
-            yield [(picture, seeds[picture]) for picture in share]
+            yield [(image, seeds[image]) for image in share]
 
 
 class SeededImages(Dataset[tuple[Tensor, Target]]):
@@ -95,11 +95,11 @@ class SeededImages(Dataset[tuple[Tensor, Target]]):
         return len(self.dataset)
 
     def __getitem__(self, draw: Draw) -> tuple[Tensor, Target]:
-        picture, seed = draw
+        image, seed = draw
         before = torch.default_generator.get_state()
         torch.default_generator.manual_seed(seed)
         try:
-            return self.dataset[picture]
+            return self.dataset[image]
         finally:
             torch.default_generator.set_state(before)
 

@@ -75,7 +75,7 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
         raise ImageError(f"cannot read the picture {path}: {reason}") from error
 
 
-def image_to_tensor(picture: Image.Image) -> Tensor:
+def image_to_tensor(image: Image.Image) -> Tensor:
     """A PIL image as it is, EXIF rotation or not, as RGB, (3, H, W) uint8; see :func:`to_rgb`.
 
     Raises:
@@ -84,13 +84,13 @@ def image_to_tensor(picture: Image.Image) -> Tensor:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            return to_rgb(picture)
+            return to_rgb(image)
     except Exception as error:  # an opened file is decoded only now
-        name = getattr(picture, "filename", "") or f"a PIL image, {picture.mode}, {picture.width} x {picture.height}"
+        name = getattr(image, "filename", "") or f"a PIL image, {image.mode}, {image.width} x {image.height}"
         raise ImageError(f"cannot use the picture {name}: {_reason(error)}") from error
 
 
-def to_rgb(picture: Image.Image) -> Tensor:
+def to_rgb(image: Image.Image) -> Tensor:
     """A PIL image as RGB, (3, H, W) uint8.
 
     Of 16-bit grey, 0 to 65,535 becomes 0 to 255. Transparency is left out: a pixel has the color that is stored for
@@ -99,23 +99,23 @@ def to_rgb(picture: Image.Image) -> Tensor:
     Raises:
         ImageError: the picture has no pixels, or values of no fixed range (32-bit integers, floats).
     """
-    if 0 in picture.size:
-        raise ImageError(f"it has no pixels ({picture.width} x {picture.height}). Leave it out")
-    if picture.mode.startswith("I;16") or (picture.mode == "I" and picture.format in ("PNG", "PPM")):
-        values = np.asarray(picture).astype(np.int64).clip(0, WHITE)
-        picture = Image.fromarray(((values + 128) // 257).astype(np.uint8))  # 65,535 / 255 = 257
-    elif picture.mode in ("I", "F"):
-        kind = "32-bit integers" if picture.mode == "I" else "floats"
+    if 0 in image.size:
+        raise ImageError(f"it has no pixels ({image.width} x {image.height}). Leave it out")
+    if image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM")):
+        values = np.asarray(image).astype(np.int64).clip(0, WHITE)
+        image = Image.fromarray(((values + 128) // 257).astype(np.uint8))  # 65,535 / 255 = 257
+    elif image.mode in ("I", "F"):
+        kind = "32-bit integers" if image.mode == "I" else "floats"
         raise ImageError(f"its values are {kind}, of which none is white. Save it with 8 or 16 bits a color")
-    if picture.mode != "RGB":
-        picture = picture.convert("RGB")
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+    if image.mode != "RGB":
+        image = image.convert("RGB")
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
-def _require_size(picture: Image.Image) -> None:
+def _require_size(image: Image.Image) -> None:
     limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and picture.width * picture.height > limit:
-        raise Image.DecompressionBombError(f"{picture.width} x {picture.height} pixels")
+    if limit is not None and image.width * image.height > limit:
+        raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
 
 
 def _reason(error: Exception) -> str:

@@ -39,7 +39,7 @@ def train(
     workers: int = 0,
     save_every: float = 600.0,
     progress: bool = True,
-    watch: Callable[[int, DETR], None] | None = None,
+    callback: Callable[[int, DETR], None] | None = None,
     weights: str | None = None,
 ) -> DETR:
     """Train a model on one data set and measure it on another: ``train`` and ``val`` of a COCO folder, or two of yours.
@@ -64,7 +64,7 @@ def train(
         save_every: seconds between checkpoints within an epoch; the end of an epoch always makes one.
         progress: show a bar, the result of each epoch, and at the start what might surprise: how images are resized,
             or that the run is too short for its recipe.
-        watch: called with the number of finished steps and the model, at the start and after every step. It may look
+        callback: called with the number of finished steps and the model, at the start and after every step. It may look
             at the model, and put it in evaluation mode to do so.
         weights: a name for ``config.json`` of the weights that ``model`` began with.
 
@@ -100,7 +100,7 @@ def train(
         folder, trained = not isinstance(data, tuple), weights is not None
         for line in remarks(train_set, config, recipe, folder=folder, trained=trained):
             print(line, file=sys.stderr)
-    _train_epochs(run, batches, val_set, save_every, progress, watch)
+    _train_epochs(run, batches, val_set, save_every, progress, callback)
     return run.model.eval()
 
 
@@ -154,15 +154,15 @@ def _train_epochs(
     val_set: DetectionDataset,
     save_every: float,
     progress: bool,
-    watch: Callable[[int, DETR], None] | None,
+    callback: Callable[[int, DETR], None] | None,
 ) -> None:
     """The epochs that are not done yet, each measured at its end as often as the recipe says."""
     recipe = run.recipe
-    if watch:
-        watch(run.steps, run.model)
+    if callback:
+        callback(run.steps, run.model)
     with StopRequest(STOPPING if progress else "") as stop:
         while run.epoch < recipe.epochs:
-            _train_epoch(run, batches, stop, save_every, progress, watch)
+            _train_epoch(run, batches, stop, save_every, progress, callback)
             results = {}
             if (run.epoch + 1) % recipe.eval_every == 0 or run.epoch + 1 == recipe.epochs:
                 results = evaluate(run.model, val_set, workers=batches.num_workers)
@@ -177,7 +177,7 @@ def _train_epoch(
     stop: StopRequest,
     save_every: float,
     progress: bool,
-    watch: Callable[[int, DETR], None] | None,
+    callback: Callable[[int, DETR], None] | None,
 ) -> None:
     """The steps of an epoch that are not done yet, and their checkpoints."""
     batches.batch_sampler.set_epoch(run.epoch, first=run.batch)  # type: ignore[union-attr]
@@ -185,8 +185,8 @@ def _train_epoch(
     bar = tqdm(run.read(batches), title, total, initial=run.batch, disable=not progress, leave=False)
     for samples, targets in bar:
         loss = run.step(samples, targets)
-        if watch:
-            watch(run.steps, run.model)
+        if callback:
+            callback(run.steps, run.model)
         if loss is not None:
             bar.set_postfix(loss=f"{loss:.2f}")
         (stopping,) = distributed.max_over_processes(stop.requested)

@@ -40,7 +40,7 @@ class Trainer:
     Args:
         model: what to train; a config gives a model with random weights.
         out: the folder of the run. It is made when there is something to write, by the first process.
-        pictures: how many the training set has.
+        num_images: how many the training set has.
         origin: where data and weights came from, for people to read; it is not compared when a run goes on.
         data: what tells the training set from others, as :func:`.fingerprint` gives it; compared when a run goes on.
 
@@ -55,7 +55,7 @@ class Trainer:
         model: DETRConfig | DETR,
         recipe: Recipe,
         out: Path,
-        pictures: int,
+        num_images: int,
         *,
         device: torch.device | str = "cpu",
         seed: int = 0,
@@ -66,7 +66,7 @@ class Trainer:
         self.recipe = recipe
         self.folder = CheckpointFolder(out)
         self.device = torch.device(device)
-        self.steps_per_epoch = math.ceil(pictures / recipe.batch_size)
+        self.steps_per_epoch = math.ceil(num_images / recipe.batch_size)
         self.epoch = 0  # finished ones
         self.batch = 0  # finished ones of this epoch
         self.last_loss: float | None = None  # the mean that was logged last
@@ -76,9 +76,9 @@ class Trainer:
         coefficients = {name: getattr(recipe, name) for name in ("eos_coef", "bbox_loss_coef", "giou_loss_coef")}
         self.criterion = build_criterion(model.config, **coefficients).to(self.device)
         self.optimizer = make_optimizer(self.model, recipe)
-        self._identity: dict[str, Any]  # what has to be the same when the run goes on
-        self._identity = {"config": asdict(model.config), "recipe": asdict(recipe), "seed": seed, "pictures": pictures}
-        self._identity |= {} if data is None else {"data": data}
+        # What has to be the same when the run goes on.
+        identity = {"config": asdict(model.config), "recipe": asdict(recipe), "seed": seed, "pictures": num_images}
+        self._identity: dict[str, Any] = identity | ({} if data is None else {"data": data})
         self._origin = dict(origin or {})
         self._writes = distributed.rank() == 0
         self._seconds = 0.0  # of training, earlier processes of this run included
