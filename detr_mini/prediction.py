@@ -28,7 +28,7 @@ def predict(
 
     A file is read when its turn comes, so that any number of them can be given: one decoded image is in memory at a
     time, besides a batch of those scaled for the model. Images of one size share a batch. Others do not, since they
-    would have to be padded, and padding moves the boxes of a ResNet a little (up to 0.3 pixels was seen): what is found
+    would have to be padded, and padding moves the boxes of a ResNet a little: what is found
     in an image does not depend on its company.
 
     Args:
