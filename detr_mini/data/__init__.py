@@ -3,9 +3,9 @@
 Chapter: *Data preparation*, ``book/04_data``.
 """
 
-from detr_mini.data.batches import BucketSampler, SeededImages, read_batches
+from detr_mini.data.batches import BucketSampler, SeededImages, collate, read_batches
 from detr_mini.data.check import Fault, check_data, require_sound
-from detr_mini.data.coco import CocoDetection, Target, collate, find_split, read_class_names
+from detr_mini.data.coco import CocoDetection, Target, find_split, read_class_names
 from detr_mini.data.dataset import DetectionDataset
 from detr_mini.data.image import read_image
 from detr_mini.data.tiny_town import CATEGORIES, NUM_CLASSES, Scene, SceneObject, draw_scene, make_data

@@ -7,7 +7,7 @@ import math
 import re
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from detr_mini.data.coco import Target
 from detr_mini.data.dataset import DetectionDataset
 from detr_mini.errors import ConfigError, StorageError, UserError
+from detr_mini.modeling.nested_tensor import NestedTensor
 
 CHUNK = 16  # batches
 # What torch says when a worker has died, or cannot hand over a batch for want of shared memory.
@@ -142,3 +143,18 @@ def _in_a_line(error: Exception) -> str:
     lines = str(error).strip().splitlines() or [repr(error)]
     kinds = "|".join(re.escape(f"{kind.__module__}.{kind.__name__}: ") for kind in type(error).__mro__)
     return re.sub(rf"^({kinds}|\w+Error: )", "", lines[-1])
+
+
+def collate(batch: Sequence[tuple[Tensor, Target]]) -> tuple[NestedTensor, list[Target]]:
+    """Pad the pictures of a batch, each (3, H, W) float, to a common size, and masks likewise; targets stay a list."""
+    samples = NestedTensor.from_images([image for image, _ in batch])
+    height, width = samples.tensors.shape[-2:]
+    return samples, [pad_masks(target, height, width) for _, target in batch]
+
+
+def pad_masks(target: Target, height: int, width: int) -> Target:
+    """The target with masks ``(T, height, width)``, if it has any: of a batch they have to have one size."""
+    if "masks" not in target or target["masks"].shape[-2:] == (height, width):
+        return target
+    h, w = target["masks"].shape[-2:]
+    return target | {"masks": torch.nn.functional.pad(target["masks"], (0, width - w, 0, height - h))}

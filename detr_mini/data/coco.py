@@ -21,7 +21,6 @@ from torchvision import tv_tensors
 
 from detr_mini.data.image import read_image
 from detr_mini.errors import NotFoundError
-from detr_mini.modeling.nested_tensor import NestedTensor
 
 if TYPE_CHECKING:
     from pycocotools.coco import COCO
@@ -142,21 +141,6 @@ class CocoDetection(Dataset[tuple[Tensor, Target]]):
             warnings.simplefilter("ignore", DeprecationWarning)
             masks = [torch.from_numpy(self.coco.annToMask(a)).bool() for a in annotations]
         return tv_tensors.Mask(torch.stack(masks) if masks else torch.zeros(0, *size, dtype=torch.bool))
-
-
-def collate(batch: Sequence[tuple[Tensor, Target]]) -> tuple[NestedTensor, list[Target]]:
-    """Pad the pictures of a batch, each (3, H, W) float, to a common size, and masks likewise; targets stay a list."""
-    samples = NestedTensor.from_images([image for image, _ in batch])
-    height, width = samples.tensors.shape[-2:]
-    return samples, [pad_masks(target, height, width) for _, target in batch]
-
-
-def pad_masks(target: Target, height: int, width: int) -> Target:
-    """The target with masks ``(T, height, width)``, if it has any: of a batch they have to have one size."""
-    if "masks" not in target or target["masks"].shape[-2:] == (height, width):
-        return target
-    h, w = target["masks"].shape[-2:]
-    return target | {"masks": torch.nn.functional.pad(target["masks"], (0, width - w, 0, height - h))}
 
 
 def _read_annotations(path: Path) -> "COCO":

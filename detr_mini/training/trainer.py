@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from detr_mini import distributed
 from detr_mini.data import read_batches
-from detr_mini.data.coco import pad_masks
+from detr_mini.data.batches import pad_masks
 from detr_mini.errors import DataError, DivergedError, FolderInUseError, MemoryFullError, StorageError, UserError
 from detr_mini.loss import build_criterion, flatten_layers, name_layers
 from detr_mini.modeling.config import DETRConfig
