@@ -18,7 +18,7 @@ HEADER = ("what", "peer", "peer, median [quartiles]", "ours, median [quartiles]"
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table."""
+    """One line of the table; ``why`` says under it what stands in the way of a target that is missed."""
 
     what: str
     peer: str
@@ -27,12 +27,13 @@ class Row:
     ratio: str
     target: str
     reached: bool
+    why: str = ""
 
 
 Case = Callable[[Settings], Row]
 
 
-def timed_row(what: str, peer: str, comparison: Comparison, target: float) -> Row:
+def timed_row(what: str, peer: str, comparison: Comparison, target: float, why: str = "") -> Row:
     """The line of two times, whose ratio should be ``target`` at least."""
     return Row(
         what,
@@ -42,6 +43,7 @@ def timed_row(what: str, peer: str, comparison: Comparison, target: float) -> Ro
         comparison.ratio.show(),
         f"at least {target:g}",
         comparison.ratio.median >= target,
+        why,
     )
 
 
@@ -64,6 +66,8 @@ def table(rows: Sequence[Row], device: torch.device, rounds: int) -> str:
     for row in rows:
         cells = (row.what, row.peer, row.theirs, row.ours, row.ratio, row.target)
         lines.append("| " + " | ".join((*cells, "reached" if row.reached else "**missed**")) + " |")
+    if reasons := [f"- Missed, {row.what}: {row.why}" for row in rows if row.why and not row.reached]:
+        lines += ["", *reasons]
     return "\n".join(lines) + "\n"
 
 

@@ -356,8 +356,14 @@ def test_the_table_is_markdown() -> None:
     lines = table(rows, torch.device("cpu"), 15).splitlines()
     assert "| this | them | 2 ms | 1 ms | 2.0 | at least 3 | **missed** |" in lines
     assert "| that |  |  | 5 |  | at most 9 | reached |" in lines
+    assert not [line for line in lines if line.startswith("- Missed")]
     assert f"| torch | {torch.__version__.split('+')[0]}" in "\n".join(lines)
     assert all(line.count("|") in (0, 3, 8) for line in lines)
+
+
+def test_a_target_that_is_missed_gets_its_reason() -> None:
+    rows = [Row("this", "", "", "9", "", "at most 5", False, "hard."), Row("that", "", "", "1", "", "", True, "easy.")]
+    assert table(rows, torch.device("cpu"), 15).endswith("\n\n- Missed, this: hard.\n")
 
 
 @pytest.fixture
