@@ -52,6 +52,18 @@ def test_each_part_steps_as_it_would_alone(model):
     assert matrix.square().mean().sqrt().item() == pytest.approx(0.2 * MUON.lr_muon, rel=0.3)  # as large as AdamW's
 
 
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_without_gradients_every_weight_decays_by_its_rate(model, kind):
+    optimizer = make_optimizer(model, replace(MUON, optimizer=kind, lr=0.1, lr_backbone=0.2, lr_muon=0.3))
+    before = {parameter: parameter.detach().clone() for parameter in model.parameters()}
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.step()
+    for group, lr in zip(optimizer.param_groups, (0.1, 0.2, 0.3), strict=False):
+        for parameter in group["params"]:
+            torch.testing.assert_close(parameter.detach(), before[parameter] * (1 - lr * MUON.weight_decay))
+
+
 def train(model: DETR, optimizer: torch.optim.Optimizer, done: int, steps: int) -> None:
     schedule = make_schedule(optimizer, MUON, 10, done)
     for step in range(done, done + steps):

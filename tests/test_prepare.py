@@ -89,6 +89,19 @@ def test_the_model_sees_one_size_in_training_and_in_evaluation(tmp_path, monkeyp
     assert "images of up to 320 pixels are shrunk to a long side of 136 (config.max_size)" in said
 
 
+@pytest.mark.parametrize("recipe", [PLAIN, replace(PLAIN, sizes=(48, 64))])
+def test_boxes_vary_in_training_and_not_in_evaluation(tmp_path, recipe):
+    config = replace(TINY, image_size=None if recipe.sizes is None else 64)
+    torch.manual_seed(0)
+    trained, evaluated = (
+        {tuple(round(x, 3) for x in images[0][1]["boxes"].flatten().tolist()) for _ in range(20)}
+        for images in open_data(write_folder(tmp_path, (320, 240)), config, recipe)
+    )
+    assert {(0.25, 0.25, 0.5, 0.5), (0.75, 0.25, 0.5, 0.5)} <= trained, "as it is, and flipped"
+    assert (len(trained) > 2) == (recipe.sizes is not None), "and cropped, where sizes are drawn"
+    assert evaluated == {(0.25, 0.25, 0.5, 0.5)}
+
+
 @pytest.mark.parametrize(
     ("changes", "sizes", "message"),
     [

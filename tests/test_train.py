@@ -269,6 +269,20 @@ def test_the_loss_falls_on_one_batch(tmp_path):
     assert losses[2] < 0.5 * losses[0]
 
 
+def test_dropout_follows_from_the_seed_and_the_step(tmp_path, monkeypatch):
+    monkeypatch.setattr("detr_mini.training.trainer.LOG_EVERY", 1)
+
+    def losses(seed: int) -> list[float | None]:
+        torch.manual_seed(5)
+        model = DETR(replace(CONFIG, dropout=0.1))
+        run = Trainer(model, replace(RECIPE, lr=0.0, lr_backbone=0.0), tmp_path, 32, seed=seed)
+        return [run.step(*a_batch()) for _ in range(2)]
+
+    first = losses(0)
+    assert first == losses(0)
+    assert len({*first, *losses(1)}) == 4
+
+
 def test_a_step_after_an_evaluation_trains_again(tmp_path):
     run = run_in(tmp_path)
     run.model.eval()

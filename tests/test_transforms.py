@@ -206,6 +206,14 @@ def test_crop_sides(size: tuple[int, int]) -> None:
         assert side <= 384 or max(values) - min(values) > 100
 
 
+def test_a_side_of_a_crop_has_every_length_between_its_ends() -> None:
+    crop = RandomSizeCrop(5, 8)
+    torch.manual_seed(0)
+    drawn = [crop(tv_tensors.Image(torch.zeros(1, 6, 20, dtype=torch.uint8))).shape[1:] for _ in range(200)]
+    heights, widths = map(set, zip(*drawn, strict=True))
+    assert (heights, widths) == ({5, 6}, {5, 6, 7, 8})
+
+
 def test_crop_window_is_drawn_over_the_whole_picture() -> None:
     pixels = torch.arange(12 * 20).reshape(1, 12, 20)
     torch.manual_seed(0)
