@@ -94,7 +94,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def pip(python: str | Path, *arguments: str | Path) -> None:
     command = [sys.executable, "-m", "pip", "--python", python, "--no-input", *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    # With the checkout on PYTHONPATH, pip would take the package for installed.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout[-2000:] + result.stderr[-2000:]
 
 
