@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from detr_mini.data import BucketSampler, CocoDetection, SeededImages, train_transforms
+from detr_mini.data import BucketSampler, CocoDetection, SeededImages, read_batches, train_transforms
+from detr_mini.errors import StorageError
 from detr_mini.modeling.nested_tensor import NestedTensor
 
 
@@ -92,3 +93,15 @@ def test_the_augmentation_of_a_picture_follows_from_its_seed(town):
     again, target = seeded[3, 5]
     assert torch.equal(first, again)
     assert target["image_id"] == seeded.dataset.ids[3]
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(104, "Connection reset by peer"), EOFError()])
+def test_a_worker_killed_while_it_hands_over_is_told_as_a_dead_worker(error):
+    def batches():
+        yield "one"
+        raise error
+
+    read = read_batches(batches())
+    assert next(read) == "one"
+    with pytest.raises(StorageError, match=r"^a DataLoader worker died \(.+\)\. If workers were killed, fewer of them"):
+        next(read)

@@ -22,6 +22,7 @@ from detr_mini.modeling.nested_tensor import NestedTensor
 CHUNK = 16  # batches
 # What torch says when a worker has died, or cannot hand over a batch for want of shared memory.
 WORKER_FAULTS = ("DataLoader worker", "shared memory", "unable to write to file", "ancdata")
+FEWER_WORKERS = "If workers were killed, fewer of them need less memory"
 Draw = tuple[int, int]  # which picture, and the seed of its augmentation
 
 
@@ -115,13 +116,13 @@ def read_batches(batches: DataLoader[Any]) -> Iterator[Any]:
     """
     try:
         yield from _start(batches)
-    except (UserError, OSError, EOFError) as error:
+    except (ConnectionError, EOFError) as error:  # a worker was killed while it handed over a batch
+        raise StorageError(f"a DataLoader worker died ({_in_a_line(error)}). {FEWER_WORKERS}") from error
+    except (UserError, OSError) as error:
         raise StorageError(_in_a_line(error)) from error
     except RuntimeError as error:
         if any(words in str(error) for words in WORKER_FAULTS):
-            raise StorageError(
-                f"{_in_a_line(error)}. If workers were killed, fewer of them need less memory"
-            ) from error
+            raise StorageError(f"{_in_a_line(error)}. {FEWER_WORKERS}") from error
         raise
 
 
