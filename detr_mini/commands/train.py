@@ -46,8 +46,7 @@ def add(commands: Commands) -> None:
     command.add_argument("--resume", action="store_true", help="go on with the run in RUN; start it if there is none")
     command.add_argument(
         "--recipe",
-        help="name of a recipe (default: that of the config). quick trains nano in less than half of the time, to "
-        "a little less",
+        help="name of a recipe (default: that of the config). quick is for nano, with Muon and in fewer epochs",
     )
     command.add_argument("--epochs", type=count, metavar="N", help="default: the recipe's")
     command.add_argument("--batch-size", type=count, metavar="N", help="over all processes; default: the recipe's")

@@ -73,7 +73,7 @@ _FROM_SCRATCH = Recipe(
 RECIPES = {
     "nano": replace(_FROM_SCRATCH, epochs=7),
     "mini": replace(_FROM_SCRATCH, epochs=6),  # of three times as many pictures
-    "quick": replace(_FROM_SCRATCH, epochs=3, optimizer="muon"),  # nano's model in less than half of nano's time
+    "quick": replace(_FROM_SCRATCH, epochs=4, optimizer="muon"),  # for nano's config, in fewer steps
 }
 
 
