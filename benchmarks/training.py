@@ -56,8 +56,7 @@ def nano_step(
         "",
         f"at most {100 * target:g} %",
         share.median <= target,
-        "decoding pictures is most of it. A worker (`--workers 1`) decodes beside the model, but on two cores takes "
-        "from it what it saves.",
+        "reading and decoding pictures is most of it, in the same process; a worker (`--workers 1`) does it beside.",
     )
 
 
