@@ -126,6 +126,7 @@ def test_signals_in_a_long_step_are_answered_at_once(town, tmp_path, number):
             assert process.poll() is None
         began = time.monotonic()
         process.send_signal(number)
-        assert process.wait(timeout=30) == 128 + number
+        # By the thread, or by the signal itself where Python got its turn between the two.
+        assert process.wait(timeout=30) in (128 + number, -number)
         assert time.monotonic() - began < 20
     assert CheckpointFolder(out).newest()[1]["batch"] == 2, "the last checkpoint is what is kept"
