@@ -14,8 +14,9 @@ from matplotlib import colormaps
 from matplotlib.figure import Figure
 from PIL import Image
 
+from detr_mini.colours import CARD, COLOURS
 from detr_mini.plots import SLOT_KINDS, slot_kinds
-from detr_mini.teaching.interactive import cell_picker, slider, slot_picker
+from detr_mini.teaching.interactive import cell_picker, slider, slot_picker, word_picker
 
 ALT = "A line that rises from left to right; the slider changes its slope."
 
@@ -61,6 +62,19 @@ def make_slots(boxes=None, **changes):
     given = {"scores": np.tile([0.2, 0.4, 0.6, 0.8, 1.0], (3, 1)), "labels": ["0", "50", "100"], "scene": 2}
     given |= {"image": Image.new("RGB", (40, 30), "white"), "name": "slots", "what": "step", "alt": ALT}
     return slot_picker(boxes, **given | {"start": (1, 2)} | changes)
+
+
+QUERIES, KEYS = ["a", "<b>", "a"], ["one", "two", "猫", "four", "five"]
+
+
+def random_weights(seed=0):
+    """Weights of three words over five; each row sums to 1."""
+    return np.random.default_rng(seed).dirichlet(np.ones(5), 3)
+
+
+def make_words(maps=None, **changes):
+    given = {"queries": QUERIES, "keys": KEYS, "name": "words", "alt": ALT, "start": 1}
+    return word_picker(maps={"a": random_weights()} if maps is None else maps, **given | changes)
 
 
 def soup(figure):
@@ -155,7 +169,46 @@ def test_slots_that_do_not_fit_are_refused(changes, words):
         make_slots(**changes)
 
 
-@pytest.mark.parametrize("make", [make_slider, make_picker, make_slots])
+def test_a_word_picker_has_every_weight_of_every_map():
+    both = {"first": random_weights(), "second": random_weights(1)}
+    bitmap = stored(make_words(both))["weights"]
+    picture = np.asarray(Image.open(io.BytesIO(base64.b64decode(bitmap.partition(",")[2]))))
+    np.testing.assert_array_equal(picture.reshape(2, 3, 5), np.round(np.stack(list(both.values())) * 100) * 2)
+    assert [option.string for option in soup(make_words(both)).find_all("option")] == ["first", "second"]
+    assert not soup(make_words()).find_all("select")
+
+
+def test_a_word_picker_shows_its_start_without_a_script():
+    weights = np.array([[0.2] * 5, [0, 0.25, 0, 0.75, 0], [1, 0, 0, 0, 0]])
+    page = soup(make_words({"a": weights}))
+    assert [word.get_text() for word in page.select(".asks > .word")] == QUERIES
+    assert [word.span.string for word in page.select(".read > .word")] == KEYS
+    assert [word.string for word in page.select(".read .weight")] == ["0.00", "0.25", "0.00", "0.75", "0.00"]
+    assert [COLOURS["vermilion"] in word["style"] for word in page.select(".asks > .word")] == [False, True, False]
+    assert [word.string for word in page.select('[lang="zh"]')] == ["猫"]
+    whole = soup(make_words({"a": weights}, start=2)).select_one(".read > .word")["style"]
+    colours = [",".join(map(str, bytes.fromhex(colour[1:]))) for colour in (COLOURS["orange"], CARD)]
+    assert f"background-color:rgb({colours[0]})" in whole
+    assert f"background-color:rgb({colours[1]})" in page.select_one(".read > .word")["style"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"maps": {"a": random_weights().T}}, r"map 'a' has the shape \(5, 3\): \(3, 5\) is wanted"),
+        ({"maps": {"a": random_weights() * 2}}, "weights lie in"),
+        ({"maps": {"a": random_weights() * np.nan}}, "weights lie in"),
+        ({"maps": {}}, "0 maps"),
+        ({"keys": []}, "0 that are read"),
+        ({"start": 3}, "start=3: there are 3 words"),
+    ],
+)
+def test_words_that_do_not_fit_are_refused(changes, words):
+    with pytest.raises(ValueError, match=words):
+        make_words(**changes)
+
+
+@pytest.mark.parametrize("make", [make_slider, make_picker, make_slots, make_words])
 def test_the_same_call_gives_the_same_bytes_and_asks_for_nothing(make):
     html = make()._repr_html_()
     assert html == make()._repr_html_()
@@ -163,14 +216,14 @@ def test_the_same_call_gives_the_same_bytes_and_asks_for_nothing(make):
     assert repr(make()) == f"A figure to play with: {ALT}"
 
 
-@pytest.mark.parametrize("make", [make_slider, make_picker, make_slots])
+@pytest.mark.parametrize("make", [make_slider, make_picker, make_slots, make_words])
 def test_the_script_finds_its_own_figure(make):
     html = make(name="my-own")._repr_html_()
     assert re.search(r"<figure class=\"interactive\" data-name=\"my-own\"", html)
     assert 'figure.interactive[data-name="my-own"]:not([data-ready])' in html
 
 
-@pytest.mark.parametrize("make", [make_slider, make_picker, make_slots])
+@pytest.mark.parametrize("make", [make_slider, make_picker, make_slots, make_words])
 @pytest.mark.parametrize(("changes", "words"), [({"name": "a b"}, "letters"), ({"alt": "A line."}, "too short")])
 def test_a_name_or_text_that_will_not_do_is_refused(make, changes, words):
     with pytest.raises(ValueError, match=words):
@@ -194,6 +247,7 @@ def test_arrow_keys_are_left_to_the_figure():
     page = soup(make_slider())
     assert page.input["data-lm-suppress-shortcuts"] == "true"
     page = soup(make_picker({"first": random_maps(), "second": random_maps(seed=1)}))
-    slots = soup(make_slots())
-    for element in (page.select_one("[tabindex]"), page.find("select"), slots.select_one("[tabindex]"), slots.input):
+    slots, words = soup(make_slots()), soup(make_words())
+    elements = [page.select_one("[tabindex]"), page.find("select"), slots.select_one("[tabindex]"), slots.input]
+    for element in (*elements, words.select_one("[tabindex]")):
         assert element["data-lm-suppress-shortcuts"] == "true"
