@@ -24,6 +24,10 @@ class WeightsError(UserError, ValueError):
     """A file of weights is damaged, of a foreign kind, or does not fit the model."""
 
 
+class UnknownWordError(UserError, ValueError):
+    """A sentence has a word that the vocabulary does not."""
+
+
 class NotFoundError(UserError, FileNotFoundError):
     """A file, a folder or a named model is not there."""
 
