@@ -55,6 +55,34 @@ def test_masked() -> None:
     check(torch.randn(3, 5, D), x, torch.randn(3, 6, D), padding(2, 6, 3, total=6))
 
 
+def test_causal_with_and_without_padding() -> None:
+    ours, theirs = pair()
+    x = torch.randn(3, 6, D)
+    later = torch.ones(6, 6, dtype=torch.bool).triu(1)
+    for mask in (None, padding(6, 4, 1, total=6)):
+        wanted, weights = theirs(x, x, x, key_padding_mask=mask, attn_mask=later, average_attn_weights=False)
+        assert_close(ours(x, x, x, mask, causal=True), wanted, rtol=1e-5, atol=1e-5)
+        found = ours.attention_weights(x, x, mask, causal=True)
+        assert_close(found, weights, rtol=1e-5, atol=1e-6)
+        assert (found[..., later] == 0).all()
+
+
+def test_one_product_for_one_object_is_only_a_short_cut() -> None:
+    """Queries, keys and values of one tensor, of two and of three give the same numbers."""
+    ours, _ = pair()
+    x = torch.randn(2, 7, D)
+    wanted = ours(x, x.clone(), x.clone().clone())
+    same = x.clone()
+    for arguments in ((x, x, x), (x, x, same), (x, same, same), (x, same, x)):
+        assert_close(ours(*arguments), wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_reading_in_two_steps_is_reading_in_one() -> None:
+    ours, _ = pair()
+    x, y, mask = torch.randn(2, 7, D), torch.randn(2, 5, D), padding(7, 3, total=7)
+    assert_close(ours.read(ours.queries(y), *ours.keys_values(x), mask), ours(y, x, x, mask), rtol=1e-5, atol=1e-6)
+
+
 def test_one_object_as_query_and_key_is_only_a_short_cut() -> None:
     ours, _ = pair()
     x = torch.randn(2, 7, D)

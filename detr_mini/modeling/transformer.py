@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from detr_mini.modeling.attention import MultiheadAttention
+from detr_mini.modeling.layer import Layer
 
 
 class Transformer(nn.Module):
@@ -105,22 +106,7 @@ class TransformerDecoder(nn.Module):
         return torch.stack(results)
 
 
-class _Layer(nn.Module):
-    """What encoder and decoder layers share: the feed-forward block, dropout, and the place of the norms."""
-
-    def __init__(self, d: int, *, dim_feedforward: int, dropout: float, pre_norm: bool) -> None:
-        super().__init__()
-        self.linear1 = nn.Linear(d, dim_feedforward)
-        self.linear2 = nn.Linear(dim_feedforward, d)
-        self.dropout = nn.Dropout(dropout)
-        self.pre_norm = pre_norm
-
-    def feed_forward(self, x: Tensor) -> Tensor:
-        """Every vector by itself: ``(B, L, d)`` to ``(B, L, d)``."""
-        return self.linear2(self.dropout(self.linear1(x).relu_()))
-
-
-class EncoderLayer(_Layer):
+class EncoderLayer(Layer):
     """Every cell reads every cell; then the feed-forward block."""
 
     def __init__(self, d: int, heads: int, *, dim_feedforward: int, dropout: float, pre_norm: bool) -> None:
@@ -131,11 +117,8 @@ class EncoderLayer(_Layer):
 
     def forward(self, x: Tensor, pos: Tensor, key_padding_mask: Tensor | None = None) -> Tensor:
         """Cells ``(B, hw, d)``, their positions ``(B, hw, d)`` and padding ``(B, hw)`` to cells ``(B, hw, d)``."""
-        if self.pre_norm:
-            x = x + self.dropout(self.read_cells(self.norm1(x), pos, key_padding_mask))
-            return x + self.dropout(self.feed_forward(self.norm2(x)))
-        x = self.norm1(x + self.dropout(self.read_cells(x, pos, key_padding_mask)))
-        return self.norm2(x + self.dropout(self.feed_forward(x)))
+        x = self.residual(self.norm1, x, lambda x: self.read_cells(x, pos, key_padding_mask))
+        return self.residual(self.norm2, x, self.feed_forward)
 
     def read_cells(self, x: Tensor, pos: Tensor, key_padding_mask: Tensor | None) -> Tensor:
         """Self-attention. Positions are added to queries and keys, never to values."""
@@ -143,7 +126,7 @@ class EncoderLayer(_Layer):
         return self.self_attn(q, k, x, key_padding_mask)
 
 
-class DecoderLayer(_Layer):
+class DecoderLayer(Layer):
     """The slots read each other, then the memory; then the feed-forward block."""
 
     def __init__(self, d: int, heads: int, *, dim_feedforward: int, dropout: float, pre_norm: bool) -> None:
@@ -162,14 +145,9 @@ class DecoderLayer(_Layer):
         They find what to read in ``memory`` by ``keys``, the memory with positions, both ``(B, hw, d)``, and leave out
         its padding ``(B, hw)``.
         """
-        read = memory, keys, key_padding_mask
-        if self.pre_norm:
-            tgt = tgt + self.dropout(self.read_slots(self.norm1(tgt), query_pos))
-            tgt = tgt + self.dropout(self.read_memory(self.norm2(tgt), query_pos, *read))
-            return tgt + self.dropout(self.feed_forward(self.norm3(tgt)))
-        tgt = self.norm1(tgt + self.dropout(self.read_slots(tgt, query_pos)))
-        tgt = self.norm2(tgt + self.dropout(self.read_memory(tgt, query_pos, *read)))
-        return self.norm3(tgt + self.dropout(self.feed_forward(tgt)))
+        tgt = self.residual(self.norm1, tgt, lambda x: self.read_slots(x, query_pos))
+        tgt = self.residual(self.norm2, tgt, lambda x: self.read_memory(x, query_pos, memory, keys, key_padding_mask))
+        return self.residual(self.norm3, tgt, self.feed_forward)
 
     def read_slots(self, tgt: Tensor, query_pos: Tensor) -> Tensor:
         """Self-attention. Here, too, positions are added to queries and keys alone."""
