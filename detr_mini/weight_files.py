@@ -5,6 +5,7 @@ Chapter: *DETR in one page*, ``book/13_one_page``.
 
 import argparse
 import json
+import os
 import pickle
 import re
 from collections.abc import Iterable, Mapping
@@ -12,15 +13,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import safetensors
+import safetensors.torch
 import torch
 from torch import Tensor
 
 from detr_mini.errors import WeightsError
-from detr_mini.files import require_named_checksum
+from detr_mini.files import require_named_checksum, write_atomically
 from detr_mini.modeling.config import CONFIGS, DETRConfig, get_config
 
-# What else a file says about its model: "config" and "class_names", either may be missing.
+# What else a file says about its model, any of which may be missing; the last two are those of a translator.
+NOTES = ("config", "class_names", "seq2seq", "languages")
 Notes = Mapping[str, Any]
 
 # What wraps a model puts before its names: DistributedDataParallel, torch.compile, Lightning's module.
@@ -85,7 +87,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Notes]:
     except safetensors.SafetensorError as error:
         raise WeightsError(f"{path} is damaged or no safetensors file ({error}); copy or download it again") from None
     try:
-        return state, {key: json.loads(notes[key]) for key in ("config", "class_names") if key in notes}
+        return state, {key: json.loads(notes[key]) for key in NOTES if key in notes}
     except json.JSONDecodeError as error:
         raise WeightsError(f"{path}: the metadata is no JSON ({error})") from None
 
@@ -99,6 +101,39 @@ def unwrapped(state: dict[str, Tensor], landmark: str) -> dict[str, Tensor]:
         if match := re.fullmatch(rf"({_WRAPPERS}){re.escape(landmark)}", key):
             return {k.removeprefix(match[1]): value for k, value in state.items() if k.startswith(match[1])}
     return state
+
+
+def write_weights(
+    path: str | os.PathLike[str], state: Mapping[str, Tensor], notes: Notes, dtype: torch.dtype | None
+) -> None:
+    """Write tensors and notes as safetensors; the old file stays until the new one is complete.
+
+    Args:
+        path: the file to write.
+        state: tensors by name, on any device.
+        notes: what else to say, as JSON.
+        dtype: of the stored numbers; None keeps every bit. A tensor with values too large for it stays as it is.
+    """
+    smaller = {key: _compact(value.detach().cpu(), dtype) for key, value in state.items()}
+    text = {"format": "pt", **{name: json.dumps(note) for name, note in notes.items()}}
+    write_atomically(path, _in_order(safetensors.torch.save(smaller, text)))
+
+
+def _in_order(file: bytes) -> bytes:
+    """A safetensors file with its metadata sorted: they come in another order each time, but a model has one file."""
+    end = 8 + int.from_bytes(file[:8], "little")
+    header = json.loads(file[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + file[end:]
+
+
+def _compact(value: Tensor, dtype: torch.dtype | None) -> Tensor:
+    if dtype is not None and value.is_floating_point():
+        smaller = value.to(dtype)
+        value = smaller if smaller.isfinite().all() else value
+    return value.contiguous()
 
 
 def config_of(path: Path, state: Mapping[str, Tensor], notes: Notes) -> DETRConfig:

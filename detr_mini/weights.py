@@ -3,14 +3,13 @@
 Chapters: *DETR in one page*, ``book/13_one_page``, and *Training*, ``book/14_train``.
 """
 
-import json
 import os
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal, overload
 
-import safetensors.torch
 import torch
 import torchvision
 from torch import Tensor
@@ -18,11 +17,12 @@ from torch import Tensor
 from detr_mini import distributed
 from detr_mini.data.coco_names import COCO_CLASSES
 from detr_mini.errors import ConfigError, NotFoundError, UserError, WeightsError
-from detr_mini.files import write_atomically
 from detr_mini.hugging_face import from_hugging_face, to_hugging_face
 from detr_mini.modeling.config import RESNETS, DETRConfig, get_config
 from detr_mini.modeling.detr import DETR
-from detr_mini.weight_files import Notes, config_of, first_names, read_weights, unwrapped
+from detr_mini.modeling.seq2seq import Seq2SeqTransformer
+from detr_mini.seq2seq_weights import load_translator
+from detr_mini.weight_files import Notes, config_of, first_names, read_weights, unwrapped, write_weights
 
 __all__ = ["from_hugging_face", "load", "load_backbone", "load_to_train", "save", "to_hugging_face"]
 
@@ -31,13 +31,20 @@ CLASS_HEAD = ("class_embed.weight", "class_embed.bias")
 COUNTERS = "num_batches_tracked"  # of batch norms that learn; of use only to those without a momentum
 
 
-def load(path_or_name: str | os.PathLike[str], *, device: torch.device | str = "cpu", **overrides: object) -> DETR:
+@overload
+def load(path_or_name: Literal["translator"], *, device: torch.device | str = "cpu") -> Seq2SeqTransformer: ...  # type: ignore[overload-overlap]
+@overload
+def load(path_or_name: str | os.PathLike[str], *, device: torch.device | str = "cpu", **overrides: object) -> DETR: ...
+def load(
+    path_or_name: str | os.PathLike[str], *, device: torch.device | str = "cpu", **overrides: object
+) -> DETR | Seq2SeqTransformer:
     """A model with its weights, in evaluation mode and float32.
 
     Args:
-        path_or_name: a model shipped with the package (``"nano"``); a ``.safetensors`` file of ours or of Hugging
-            Face's DETR; a ``.pth`` file, published or written by training. ``.pth`` files are pickles, of which only
-            tensors and plain values are read: nothing in a file is ever run.
+        path_or_name: a model shipped with the package (``"nano"``, ``"mini"``, or ``"translator"``, which is no DETR);
+            a ``.safetensors`` file of ours or of Hugging Face's DETR; a ``.pth`` file, published or written by
+            training. ``.pth`` files are pickles, of which only tensors and plain values are read: nothing in a file is
+            ever run.
         device: where the model goes.
         overrides: fields of :class:`.DETRConfig` that the file does not tell. A file without a config shows all sizes
             in the shapes of its tensors, but neither ``nheads`` (8 if not given) nor ``dilation`` (True for a file
@@ -49,6 +56,8 @@ def load(path_or_name: str | os.PathLike[str], *, device: torch.device | str = "
             and that is another one), is not a DETR checkpoint, wants to run code, or does not fit the config; the
             message names the file and says what to do.
     """
+    if path_or_name == "translator":
+        return load_translator(device=device)
     path = _find(path_or_name)
     state, notes = _read(path)
     try:
@@ -193,26 +202,8 @@ def save(model: DETR, path: str | os.PathLike[str], dtype: torch.dtype | None = 
     """
     if model.optimized:
         raise WeightsError("a model optimized for inference cannot be saved; save the one it was made from")
-    state = {key: _compact(value.detach().cpu(), dtype) for key, value in model.state_dict().items()}
-    notes = {"format": "pt", "config": json.dumps(asdict(model.config)), "class_names": json.dumps(model.class_names)}
-    write_atomically(path, _in_order(safetensors.torch.save(state, notes)))
-
-
-def _in_order(file: bytes) -> bytes:
-    """A safetensors file with its metadata sorted: they come in another order each time, but a model has one file."""
-    end = 8 + int.from_bytes(file[:8], "little")
-    header = json.loads(file[8:end])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-    text += b" " * (-len(text) % 8)
-    return len(text).to_bytes(8, "little") + text + file[end:]
-
-
-def _compact(value: Tensor, dtype: torch.dtype | None) -> Tensor:
-    if dtype is not None and value.is_floating_point():
-        smaller = value.to(dtype)
-        value = smaller if smaller.isfinite().all() else value
-    return value.contiguous()
+    notes = {"config": asdict(model.config), "class_names": model.class_names}
+    write_weights(path, model.state_dict(), notes, dtype)
 
 
 def _find(path_or_name: str | os.PathLike[str]) -> Path:

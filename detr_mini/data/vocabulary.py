@@ -12,10 +12,9 @@ import torch
 from torch import Tensor
 
 from detr_mini.errors import UnknownWordError
+from detr_mini.modeling.decoding import BEGIN, END, PAD
 
 __all__ = ["BEGIN", "END", "PAD", "Vocabulary"]
-
-PAD, BEGIN, END = 0, 1, 2  # ids of no word: filling up a batch, before the first word, after the last
 
 
 class Vocabulary:

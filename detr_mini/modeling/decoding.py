@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-PAD, BEGIN, END = 0, 1, 2  # the ids that every vocabulary keeps for these
+PAD, BEGIN, END = 0, 1, 2  # ids of no word: filling up a batch, before the first word, after the last
 
 
 class Writer(Protocol):

@@ -4,7 +4,7 @@ Chapter: *The Transformer of 2017*, ``book/03_seq2seq``.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from detr_mini.modeling.attention import MultiheadAttention
 from detr_mini.modeling.decoding import BEGIN, END, PAD, beam_search, greedy
 from detr_mini.modeling.layer import Layer
+
+if TYPE_CHECKING:
+    from detr_mini.data.vocabulary import Vocabulary
 
 __all__ = ["BEGIN", "END", "PAD", "Decoder", "Encoder", "Seq2SeqTransformer", "sine_positions"]
 
@@ -63,6 +66,10 @@ class Seq2SeqTransformer(nn.Module):
     ) -> None:
         super().__init__()
         options: dict[str, Any] = {"dim_feedforward": dim_feedforward, "dropout": dropout, "pre_norm": pre_norm}
+        sizes = {"d": d, "heads": heads, "enc_layers": enc_layers, "dec_layers": dec_layers}
+        self.settings = {"source_vocab": source_vocab, "target_vocab": target_vocab, **sizes, **options}
+        self.source: Vocabulary | None = None  # the words of the languages, where they are known
+        self.target: Vocabulary | None = None
         self.source_embed = nn.Embedding(source_vocab, d)
         self.target_embed = nn.Embedding(target_vocab, d)
         encoder_layers = [EncoderLayer(d, heads, **options) for _ in range(enc_layers)]
@@ -109,7 +116,7 @@ class Seq2SeqTransformer(nn.Module):
         return F.linear(y, self.target_embed.weight)
 
     @torch.no_grad()
-    def generate(self, source: Tensor, max_length: int = 60, *, beams: int = 1, use_cache: bool = True) -> Tensor:
+    def generate(self, source: Tensor, max_length: int = 100, *, beams: int = 1, use_cache: bool = True) -> Tensor:
         """Write the target sentences of ``source`` ``(B, S)``, one word after the other.
 
         Args:
