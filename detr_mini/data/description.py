@@ -151,13 +151,13 @@ def _relation(group: Sequence[Seen], landmark: Seen) -> str | None:
 
 
 def _side(thing: Seen, landmark: Seen) -> str | None:
+    """Beside it if at most a quarter of the narrower one is at the same columns, before or over it if half of it is."""
     x0, y0, x1, y1 = thing.box
     left, top, right, bottom = landmark.box
-    if (x0 + x1) / 2 < left and x1 < (left + right) / 2:
-        return "left of"
-    if (x0 + x1) / 2 > right and x0 > (left + right) / 2:
-        return "right of"
-    if not left <= (x0 + x1) / 2 <= right:
+    shared = (min(x1, right) - max(x0, left)) / min(x1 - x0, right - left)
+    if shared <= 0.25:
+        return "left of" if x0 + x1 < left + right else "right of"
+    if shared < 0.5:
         return None
     high, over = KINDS[thing.kind].places == (SKY,), KINDS[landmark.kind].places == (SKY,)
     if high or over:
