@@ -139,7 +139,7 @@ def _place(scene: Scene, kind: str, thing: SceneObject) -> str:
     """Where it may be, and if there is a choice, what of it most pixels about its feet show."""
     places = KINDS[kind].places
     x, y, w, h = thing.bbox
-    about = scene.segments[y + h - 1 : y + h + 3, max(0, x - 2) : x + w + 2]
+    about = scene.segments[y + h - 2 : y + h + 1, max(0, x - 2) : x + w + 2]
     ids = {NAMES[stuff.category_id]: stuff.segment_id for stuff in scene.stuff}
     return max(places, key=lambda words: int((about == ids.get(STUFF[words], -1)).sum()))
 
