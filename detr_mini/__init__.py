@@ -26,6 +26,7 @@ __all__ = [
     "predict",
     "save",
     "train",
+    "translate",
 ]
 __version__ = "0.1.0"  # as in pyproject.toml, and known where the package only lies on the path, too
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from detr_mini.prediction import predict
     from detr_mini.training.recipe import Recipe
     from detr_mini.training.train import train
+    from detr_mini.translation import translate
     from detr_mini.weights import load, save
 else:
     _HOMES = {
@@ -55,6 +57,7 @@ else:
         "prediction": ("predict",),
         "training.recipe": ("Recipe",),
         "training.train": ("train",),
+        "translation": ("translate",),
         "weights": ("load", "save"),
     }
 
