@@ -55,7 +55,7 @@ def test_things_alike_are_counted() -> None:
         ((5, 20, 10, 10), "left of"),
         ((100, 20, 10, 10), "right of"),
         ((60, 55, 10, 10), "in front of"),
-        ((60, 5, 10, 10), "behind"),
+        ((60, 5, 10, 35), "behind"),
     ],
 )
 def test_sides_of_what_stands(box: tuple[int, int, int, int], where: str) -> None:

@@ -56,7 +56,7 @@ class Phrase:
         colour: a key of ``COLOURS``, of those that the kind may have, or None.
         kind: a key of ``KINDS``.
         place: a key of ``PLACES``, one where the kind may be, or None; a landmark has none.
-        relation: one of :func:`relations_between` the kind and the landmark's, or None.
+        relation: one of :func:`.relations_between` the kind and the landmark's, or None.
         landmark: what the relation is to; None without a relation.
     """
 
