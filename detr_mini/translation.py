@@ -29,14 +29,14 @@ class Translator(Protocol):
     target: Vocabulary
 
     def generate(self, source: Tensor, *, beams: int = 1) -> Tensor:
-        """Ids (B, S) to ids (B, L); see :meth:`.Seq2SeqTransformer.generate`."""
+        """Ids (B, S) to ids (B, L); see ``Seq2SeqTransformer.generate``."""
 
 
 def translate(model: Translator, sentences: Sequence[str], *, beams: int = 1) -> list[str]:
     """Translate sentences, each by itself.
 
     Args:
-        model: as :func:`detr_mini.load` gives it for "translator".
+        model: as :func:`detr_mini.weights.load` gives it for "translator".
         sentences: in English; see :func:`read_sentence`. One without words is translated by one without words.
         beams: how many beginnings of a translation are kept while it is written.
 
