@@ -4,12 +4,16 @@ import os
 import shutil
 import subprocess
 import sys
+import weakref
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from filelock import FileLock  # comes with torch
 from hypothesis import settings
+
+from detr_mini.data import read_image
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -45,6 +49,26 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def town_copy(town: Path, tmp_path: Path) -> Path:
     """A Tiny Town of the test's own, to spoil."""
     return Path(shutil.copytree(town, tmp_path / "town_copy"))
+
+
+@pytest.fixture
+def alive_images(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[int]]:
+    """Given where ``read_image`` is looked up: a list that grows by how many images are in memory at each reading."""
+
+    def watch(where: str) -> list[int]:
+        alive: weakref.WeakSet[torch.Tensor] = weakref.WeakSet()
+        counts: list[int] = []
+
+        def read(path: Path) -> torch.Tensor:
+            image = read_image(path)
+            alive.add(image)
+            counts.append(len(alive))
+            return image
+
+        monkeypatch.setattr(where, read)
+        return counts
+
+    return watch
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,6 @@
 """``detr-mini predict``: which images are meant, what is written for them, and what is never written over."""
 
 import json
-import weakref
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from PIL import Image
 import detr_mini
 from detr_mini.commands.cli import main
 from detr_mini.commands.images import find_images
-from detr_mini.data import draw_scene, read_image
+from detr_mini.data import draw_scene
 from detr_mini.modeling.config import get_config
 
 NAMES = {i: f"class {i}" for i in range(14)}
@@ -208,19 +207,10 @@ def test_a_full_disk_is_said(monkeypatch, capsys):
     assert "a.boxes.json or a.boxes.jpg: No space left on device" in capsys.readouterr().err
 
 
-def test_many_images_are_never_in_memory_together(monkeypatch):
+def test_many_images_are_never_in_memory_together(alive_images):
     for number in range(24):
         Image.new("RGB", (90, 60)).save(f"{number}.png")
-    alive: weakref.WeakSet[torch.Tensor] = weakref.WeakSet()
-    most = []
-
-    def read(path: Path) -> torch.Tensor:
-        image = read_image(path)
-        alive.add(image)
-        most.append(len(alive))
-        return image
-
-    monkeypatch.setattr("detr_mini.data.read_image", read)
+    most = alive_images("detr_mini.data.read_image")
     assert predict(".", "--batch-size", "3") == 0
     assert len(most) == 24
     assert max(most) <= 4, "a batch, and the last of the batch before"

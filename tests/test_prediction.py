@@ -1,6 +1,5 @@
 """Prediction: any image in, boxes out, in its own pixels."""
 
-import weakref
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from detr_mini import prediction
-from detr_mini.data import ImageError, draw_scene, read_image
+from detr_mini.data import ImageError, draw_scene
 from detr_mini.errors import ConfigError
 from detr_mini.modeling.config import get_config
 from detr_mini.modeling.detr import DETR
@@ -135,19 +133,10 @@ def test_a_model_in_training_is_evaluated_and_goes_on_training(model):
         assert torch.equal(value, before[name]), f"{name}, such as the mean of a batch norm"
 
 
-def test_forty_files_are_never_in_memory_together(model, tmp_path, monkeypatch):
+def test_forty_files_are_never_in_memory_together(model, tmp_path, alive_images):
     for number in range(40):
         Image.new("RGB", (300 + number % 4, 200)).save(tmp_path / f"{number}.jpg")
-    alive: weakref.WeakSet[torch.Tensor] = weakref.WeakSet()
-    most = []
-
-    def read(path: Path) -> torch.Tensor:
-        image = read_image(path)
-        alive.add(image)
-        most.append(len(alive))
-        return image
-
-    monkeypatch.setattr(prediction, "read_image", read)
+    most = alive_images("detr_mini.prediction.read_image")
     assert len(predict(model, sorted(tmp_path.iterdir()), batch_size=8)) == 40
     assert len(most) == 40
     assert max(most) <= 2, "the one that is read, and the one before it"
