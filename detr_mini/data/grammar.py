@@ -44,6 +44,7 @@ __all__ = [
     "corpus",
     "english",
     "pairs",
+    "split_of",
 ]
 
 
