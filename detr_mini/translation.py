@@ -9,45 +9,36 @@ import math
 import re
 from collections import Counter
 from collections.abc import Sequence
-from typing import Protocol
 
 import torch
-from torch import Tensor
 
 from detr_mini.data.vocabulary import Vocabulary
-from detr_mini.errors import UnknownWordError
+from detr_mini.errors import ConfigError, UnknownWordError
+from detr_mini.modeling.seq2seq import Seq2SeqTransformer
 
-__all__ = ["Translator", "bleu", "read_sentence", "translate"]
+__all__ = ["bleu", "read_sentence", "translate"]
 
 AT_ONCE = 64  # sentences in one batch
 
 
-class Translator(Protocol):
-    """A model that writes the ids of one language for those of another, with the words of both."""
-
-    source: Vocabulary
-    target: Vocabulary
-
-    def generate(self, source: Tensor, *, beams: int = 1) -> Tensor:
-        """Ids (B, S) to ids (B, L); see ``Seq2SeqTransformer.generate``."""
-
-
-def translate(model: Translator, sentences: Sequence[str], *, beams: int = 1) -> list[str]:
+def translate(model: Seq2SeqTransformer, sentences: Sequence[str], *, beams: int = 1) -> list[str]:
     """Translate sentences, each by itself.
 
     Args:
-        model: as :func:`detr_mini.weights.load` gives it for "translator".
+        model: a translator in evaluation mode, as ``detr_mini.load("translator")`` gives it.
         sentences: in English; see :func:`read_sentence`. One without words is translated by one without words.
         beams: how many beginnings of a translation are kept while it is written.
 
     Raises:
         UnknownWordError: a sentence has a word that the model has not learned; the message names both.
+        ConfigError: the model has no words, ``model.source`` and ``model.target``.
     """
+    if model.source is None or model.target is None:
+        raise ConfigError("the model has ids and no words; set model.source and model.target to a Vocabulary")
     read = [read_sentence(sentence, model.source) for sentence in sentences]
     found = [""] * len(read)
     waiting = sorted((number for number, words in enumerate(read) if words), key=lambda number: len(read[number]))
-    parameters = getattr(model, "parameters", list)
-    device = next((parameter.device for parameter in parameters()), None)
+    device = next(model.parameters()).device
     for start in range(0, len(waiting), AT_ONCE):
         numbers = waiting[start : start + AT_ONCE]
         source = model.source.batch([read[number] for number in numbers])

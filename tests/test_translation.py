@@ -13,14 +13,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sacrebleu.metrics import BLEU
-from torch import Tensor, nn
+from torch import Tensor
 
-import detr_mini.weights
+import detr_mini
+from detr_mini import seq2seq_weights
 from detr_mini.commands.cli import main
 from detr_mini.data.grammar import chinese, corpus, english
 from detr_mini.data.lexicon import CHINESE, ENGLISH
-from detr_mini.data.vocabulary import BEGIN, END, PAD
-from detr_mini.errors import UnknownWordError
+from detr_mini.data.vocabulary import END, PAD, Vocabulary
+from detr_mini.errors import ConfigError, UnknownWordError
 from detr_mini.modeling import seq2seq
 from detr_mini.translation import AT_ONCE, bleu, read_sentence, translate
 
@@ -30,12 +31,11 @@ GOLD = ["".join(chinese(sentence)) for sentence in SENTENCES]
 TWO_CARS = "there are two red cars left of a bus"
 
 
-class Dictionary(nn.Module):
+class Dictionary(seq2seq.Seq2SeqTransformer):
     """Knows some sentences by heart, and answers others with its first word."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.zeros(1))
+        super().__init__(len(ENGLISH), len(CHINESE), d=8, heads=2, dim_feedforward=8)
         self.source, self.target = ENGLISH, CHINESE
         self.known = {tuple(ENGLISH.encode(english(one))): CHINESE.encode(chinese(one)) for one in SENTENCES}
         self.known[tuple(ENGLISH.encode(TWO_CARS.split()))] = CHINESE.encode(
@@ -43,7 +43,7 @@ class Dictionary(nn.Module):
         )
         self.asked: list[tuple[int, int]] = []
 
-    def generate(self, source: Tensor, max_length: int = 60, *, beams: int = 1, use_cache: bool = True) -> Tensor:
+    def generate(self, source: Tensor, max_length: int = 100, *, beams: int = 1, use_cache: bool = True) -> Tensor:
         assert source.dtype == torch.int64
         assert torch.is_inference_mode_enabled()
         self.asked.append((len(source), beams))
@@ -57,10 +57,6 @@ class Dictionary(nn.Module):
 @pytest.fixture
 def dictionary() -> Dictionary:
     return Dictionary()
-
-
-def test_ids_mean_the_same_to_model_and_words() -> None:
-    assert (PAD, BEGIN, END) == (seq2seq.PAD, seq2seq.BEGIN, seq2seq.END)
 
 
 def test_sentences_come_out_in_their_order(dictionary: Dictionary) -> None:
@@ -77,9 +73,12 @@ def test_beams_are_handed_on(dictionary: Dictionary) -> None:
 
 def test_a_model_without_training_translates_too() -> None:
     model = seq2seq.Seq2SeqTransformer(len(ENGLISH), len(CHINESE), d=8, heads=2, dim_feedforward=8).eval()
-    model.source, model.target = ENGLISH, CHINESE  # type: ignore[assignment]
-    (found,) = translate(model, [TWO_CARS])  # type: ignore[arg-type]
-    assert isinstance(found, str)
+    with pytest.raises(ConfigError, match=r"ids and no words; set model.source"):
+        translate(model, [TWO_CARS])
+    model.source, model.target = ENGLISH, CHINESE
+    (found,) = translate(model, [TWO_CARS])
+    ids = model.generate(ENGLISH.batch([TWO_CARS.split()]))
+    assert found == CHINESE.decode(ids[0])
 
 
 @pytest.mark.parametrize(
@@ -156,12 +155,10 @@ def test_bleu_by_hand() -> None:
 @pytest.fixture
 def shipped(monkeypatch: pytest.MonkeyPatch, dictionary: Dictionary) -> Dictionary:
     """The dictionary in the place of the shipped translator."""
-    load = detr_mini.weights.load
-
-    def load_dictionary(name: str) -> object:
-        return dictionary if name == "translator" else load(name)
-
-    monkeypatch.setattr("detr_mini.weights.load", load_dictionary)
+    load = seq2seq_weights.load_translator
+    monkeypatch.setattr(
+        seq2seq_weights, "load_translator", lambda path: dictionary if path == seq2seq_weights.SHIPPED else load(path)
+    )
     return dictionary
 
 
@@ -200,9 +197,20 @@ def test_the_command_says_what_it_knows(shipped: Dictionary, capsys: pytest.Capt
     assert where == "'detr-mini translate --help' has sentences made of them"
 
 
-def test_a_detector_is_no_translator(shipped: Dictionary, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["translate", "a dog", "--weights", "nano"]) == 2
-    assert "--weights nano finds objects in pictures; it is no translator" in capsys.readouterr().err
+def test_another_translator_is_read_from_its_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = seq2seq.Seq2SeqTransformer(5, 4, d=8, heads=2, dim_feedforward=8).eval()
+    model.source, model.target = Vocabulary(["hum", "are"]), Vocabulary(["ba"])
+    seq2seq_weights.save_translator(model, tmp_path / "mine.safetensors")
+    assert main(["translate", "ha", "--weights", str(tmp_path / "mine.safetensors")]) == 2
+    assert "the words it knows: hum, are\n" in capsys.readouterr().err
+
+
+def test_a_detector_is_no_translator(capsys: pytest.CaptureFixture[str]) -> None:
+    nano = Path(detr_mini.__file__).parent / "checkpoints" / "nano.safetensors"
+    assert main(["translate", "a dog", "--weights", str(nano)]) == 2
+    assert "these are no weights of a translator" in capsys.readouterr().err
+    assert main(["translate", "a dog", "--weights", "nowhere"]) == 2
+    assert "there is no file nowhere" in capsys.readouterr().err
 
 
 def test_no_beams_are_refused(capsys: pytest.CaptureFixture[str]) -> None:

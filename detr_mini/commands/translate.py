@@ -3,10 +3,10 @@
 import argparse
 import io
 import sys
-from typing import Any
+from pathlib import Path
 
 from detr_mini.commands.options import PROGRAM, Commands, add_command, count
-from detr_mini.errors import ConfigError, UnknownWordError
+from detr_mini.errors import UnknownWordError
 
 EXAMPLES = [
     '"two red cars left of a bus"',
@@ -34,24 +34,22 @@ def add(commands: Commands) -> None:
         "--beams", type=count, default=1, metavar="N", help="beginnings kept while writing (default %(default)s)"
     )
     command.add_argument(
-        "--weights", default="translator", metavar="NAME|FILE", help="a translator (default: the shipped one)"
+        "--weights", type=Path, metavar="FILE", help="of another translator (default: the shipped one)"
     )
 
 
 def run(options: argparse.Namespace) -> None:
     """Translate and print."""
+    from detr_mini.seq2seq_weights import SHIPPED, load_translator
     from detr_mini.translation import translate
-    from detr_mini.weights import load
 
     _speak_utf8(reading=not options.sentences)
-    model: Any = load(options.weights)
-    if not hasattr(model, "source"):
-        raise ConfigError(f"--weights {options.weights} finds objects in pictures; it is no translator")
+    model = load_translator(options.weights or SHIPPED)
     sentences = options.sentences or sys.stdin.read().splitlines()
     try:
         translations = translate(model, sentences, beams=options.beams)
     except UnknownWordError as error:
-        error.add_note(f"the words it knows: {', '.join(model.source.words)}")
+        error.add_note(f"the words it knows: {', '.join(model.source.words if model.source else ())}")
         error.add_note(f"'{PROGRAM} translate --help' has sentences made of them")
         raise
     for translation in translations:
