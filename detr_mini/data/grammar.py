@@ -11,7 +11,7 @@ What makes the pair worth translating:
   Landmarks of landmarks come out in reverse.
 * Measure words. Between a count and its noun Chinese has a word that the noun asks for (两 辆 汽车, 两 棵 树), and
   that is said before the noun is. English has nothing in its place.
-* Forms. English has a and an, is and are, persons and people; Chinese has none of them, but two is 两 before a measure
+* Forms. English has a and an, is and are, person and people; Chinese has none of them, but two is 两 before a measure
   word, and 许多, many, takes none.
 
 The sentences to learn from leave out some pairs of words on purpose (``HELD_OUT``): of a red car and of a blue ball
