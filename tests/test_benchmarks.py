@@ -14,13 +14,14 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks import __main__ as command
-from benchmarks import loss, models, training
+from benchmarks import loss, models, seq2seq, training
 from benchmarks.measure import Quartiles, Settings, compare, sample
 from benchmarks.plain import PlainTransformer
 from benchmarks.pretend import DEVICE, CountHostCopies
 from benchmarks.report import Row, table
 from detr_mini import SetCriterion
 from detr_mini.modeling.config import get_config
+from detr_mini.modeling.seq2seq import Seq2SeqTransformer
 from detr_mini.modeling.transformer import Transformer
 
 ONCE = Settings(1, torch.device("cpu"))
@@ -409,3 +410,33 @@ def test_help_has_examples_and_the_cases(capsys: pytest.CaptureFixture[str]) -> 
     text = capsys.readouterr().out
     assert "python -m benchmarks loss-b2-t20" in text
     assert all(name in text for name in (*command.CASES, *command.CUDA_CASES))
+
+
+# --- the Transformer of 2017
+
+TINY = seq2seq.Sizes("a tiny one", 16, 2, 1, 32, sentences=5, words=6)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_the_seq2seq_cases_run_and_refuse_other_weights(backward: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = seq2seq.forward(ONCE, TINY, 0.0, backward)
+    assert row.reached
+    assert ("backward" in row.what) == backward
+    monkeypatch.setattr(seq2seq, "peer_logits", lambda ours, theirs, source, target: 1.1 * ours(source, target))
+    with pytest.raises(AssertionError, match="not close"):
+        seq2seq.forward(ONCE, TINY, 0.0, backward)
+
+
+@pytest.mark.parametrize("against_peer", [False, True])
+def test_writing_is_timed_on_equal_sentences_alone(against_peer: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = seq2seq.decoding(ONCE, TINY, 0.0, against_peer, length=7)
+    assert row.reached
+    assert "7 words" in row.what
+    generate = Seq2SeqTransformer.generate
+
+    def other(self: Seq2SeqTransformer, source: torch.Tensor, length: int, use_cache: bool = True) -> torch.Tensor:
+        return generate(self, source, length, use_cache=use_cache) + use_cache
+
+    monkeypatch.setattr(Seq2SeqTransformer, "generate", other)
+    with pytest.raises(AssertionError, match="not write the same words"):
+        seq2seq.decoding(ONCE, TINY, 0.0, against_peer, length=7)
