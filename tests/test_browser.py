@@ -73,13 +73,15 @@ class Figure:
         """How many there are: the pickers' grids are one each."""
         if self.kind == "cell picker":
             return 2 if len(self.stored["sheets"]) > 1 else 1
+        if self.kind == "word picker":
+            return 2 if self.stored["maps"] > 1 else 1
         return 2 if self.kind == "slot picker" else 1
 
     def __str__(self) -> str:
         return f"{self.page.removeprefix('book/')}-{self.name}"
 
 
-KINDS = {"frames": "slider", "sheets": "cell picker", "points": "slot picker"}
+KINDS = {"frames": "slider", "sheets": "cell picker", "points": "slot picker", "weights": "word picker"}
 
 
 def html_outputs(notebook: dict[str, Any]) -> list[str]:
@@ -501,6 +503,54 @@ def test_a_slot_picker_shows_the_query_and_the_moment(open_page: Opener, figure:
     assert_slot(shown, figure, 2, queries - 2 - columns)
 
 
+# --- the words
+
+
+def word_weights(figure: Figure) -> np.ndarray:
+    """All maps as hundredths, ``(maps, Lq, Lk)``."""
+    bitmap = Image.open(io.BytesIO(base64.b64decode(figure.stored["weights"].partition(",")[2])))
+    rows = np.asarray(bitmap) // 2
+    return rows.reshape(figure.stored["maps"], -1, rows.shape[-1])
+
+
+def assert_word(shown: Locator, figure: Figure, chosen: int, query: int) -> None:
+    """The word is marked and named; each word below has its number, and a shade that grows with it."""
+    weights = word_weights(figure)[chosen, query].astype(int)
+    expect(shown.locator(".read .weight")).to_have_text([f"{weight / 100:.2f}" for weight in weights])
+    word = shown.locator(".asks > .word").nth(query)
+    said, most = shown.locator("output").inner_text(), weights.max()
+    assert said.startswith(f"{word.inner_text()} reads "), said
+    assert f"{most / 100:.2f}" in said if most else said.endswith("nothing"), said
+    marked = [one.evaluate("word => word.style.boxShadow") for one in shown.locator(".asks > .word").all()]
+    assert [i for i, style in enumerate(marked) if "3px" in style] == [query]
+    shades = shown.locator(".read > .word").evaluate_all("all => all.map(word => word.style.backgroundColor)")
+    blue = [int(re.findall(r"\d+", shade)[2]) for shade in shades]  # falls from the card's to full orange's, 0
+    ends = [int(figure.stored["inks"][name][-2:], 16) for name in ("card", "full")]
+    np.testing.assert_allclose(blue, ends[0] + (ends[1] - ends[0]) * weights / 100, atol=1)
+
+
+@each_figure("word picker")
+def test_a_word_picker_shows_what_the_word_reads(open_page: Opener, figure: Figure, view: dict[str, Any]) -> None:
+    shown = located(open_page(figure.page, **view), figure)
+    words, keyboard = shown.locator(".asks > .word"), shown.page.keyboard
+    last = words.count() - 1
+    assert_word(shown, figure, 0, figure.stored["query"])
+    for query in (last, 0, 1):
+        (words.nth(query).tap if view["has_touch"] else words.nth(query).click)()
+        assert_word(shown, figure, 0, query)
+    if not view["has_touch"]:
+        words.nth(2).hover()
+        assert_word(shown, figure, 0, 2)
+        words.nth(1).hover()
+    shown.locator(".panels").focus()
+    for key, query in [("ArrowLeft", 0), ("ArrowLeft", 0), ("ArrowRight", 1), ("ArrowDown", 2), ("ArrowUp", 1)]:
+        keyboard.press(key)
+        assert_word(shown, figure, 0, query)
+    for number in range(1, figure.stored["maps"]):
+        shown.locator("select").select_option(index=number)
+        assert_word(shown, figure, number, 1)
+
+
 # --- from the file system
 
 
@@ -516,6 +566,9 @@ def test_a_chapter_works_from_the_file_system(open_page: Opener, site: Path, fig
     elif figure.kind == "cell picker":
         press_on(shown.locator(".panels > div").first, figure, 2, 3, touch=False)
         assert_cell(shown, figure, next(iter(figure.stored["sheets"])), 2, 3, site)
+    elif figure.kind == "word picker":
+        shown.locator(".panels").press("ArrowLeft")
+        assert_word(shown, figure, 0, figure.stored["query"] - 1)
     else:
         shown.locator("input").press("End")
         assert_slot(shown, figure, len(figure.stored["labels"]) - 1, figure.stored["query"])

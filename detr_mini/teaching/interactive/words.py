@@ -44,7 +44,7 @@ def word_picker(
     weights = _hundredths(maps, len(queries), len(keys))  # (maps, Lq, Lk)
     if not 0 <= start < len(queries):
         raise ValueError(f"start={start}: there are {len(queries)} words, the first is 0")
-    stored = json.dumps({"weights": _bitmap(weights), "query": start, "inks": INKS})
+    stored = json.dumps({"weights": _bitmap(weights), "maps": len(weights), "query": start, "inks": INKS})
     asks = "".join(_word(word, _asking(chosen=i == start)) for i, word in enumerate(queries))
     read = "".join(
         _word(word, _shade(weight), f"{weight / 100:.2f}") for word, weight in zip(keys, weights[0, start], strict=True)
