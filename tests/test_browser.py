@@ -633,7 +633,10 @@ def test_the_parts_of_the_diagram_lead_to_their_chapters(open_page: Opener, addr
 def test_a_term_says_what_it_means_under_the_pointer_and_by_key(open_page: Opener) -> None:
     page = open_page("book/09_decoder")
     term, tip = page.locator('a[href$="glossary.html#term-Slot"]').first, page.locator("#term-tip")
-    meaning = "What a query has become after training: a place, and often a size, that it looks after."
+    meaning = (
+        "A place in the output of the decoder, and the query that belongs to it. After training it answers for a "
+        "region of the picture."
+    )
     expect(tip).to_be_hidden()
     term.hover()
     expect(tip).to_have_text(meaning)

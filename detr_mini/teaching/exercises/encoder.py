@@ -4,74 +4,35 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from detr_mini.modeling.transformer import EncoderLayer
 from detr_mini.teaching.exercises import exercise
-
-State = dict[str, Tensor]
 
 
 def _random(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def _scores() -> list[tuple[Tensor, Tensor]]:
-    some = torch.tensor([[False, False, True, True], [False, True, False, False]])
-    whole_row = torch.tensor([[False, False, False, True], [True, True, True, True]])
-    return [(_random(2, 3, 4), some), (_random(2, 3, 4, seed=1), whole_row)]
-
-
 @exercise(
-    cases=_scores,
+    cases=lambda: [(_random(2, 15, 4), 3, 5), (_random(1, 8, 2, seed=1), 4, 2)],
     mistakes={
-        "Hidden entries are set to 0 after the softmax, so the rows sum to less than 1: hide the scores before it.": (
-            lambda s, hidden: s.softmax(-1).masked_fill(hidden[:, None], 0.0)
+        "The shape is right, but cells and channels are mixed: bring the channels to the front first.": (
+            lambda memory, h, w: memory.reshape(len(memory), -1, h, w)
         ),
-        "A row with nothing to read is NaN: it should be all zeros.": (
-            lambda s, hidden: s.masked_fill(hidden[:, None], float("-inf")).softmax(-1)
+        "The lines slip: the cells are stored row after row, so the axis is parted into (h, w), rows first.": (
+            lambda memory, h, w: memory.mT.unflatten(-1, (w, h)).mT
         ),
-        "The mask is turned round: True means hidden, and these rows read hidden keys alone.": (
-            lambda s, hidden: masked_softmax(s, ~hidden)
+        "Height and width are exchanged: rows come first.": lambda memory, h, w: memory.mT.unflatten(-1, (w, h)),
+        "The channels come last here, (B, h, w, d): a feature map has them before its rows and columns.": (
+            lambda memory, h, w: memory.unflatten(1, (h, w))
         ),
-        "A score of 0 is no hidden score, since e to the power of 0 is 1: use minus infinity.": (
-            lambda s, hidden: s.masked_fill(hidden[:, None], 0.0).softmax(-1)
-        ),
-        "This normalises over the queries: each row, the last dimension, should sum to 1.": (
-            lambda s, hidden: s.masked_fill(hidden[:, None], float("-inf")).softmax(1).nan_to_num(0.0)
-        ),
-        "Where all keys are hidden, this reads them all alike: a large negative number is not minus infinity.": (
-            lambda s, hidden: s.masked_fill(hidden[:, None], -1e9).softmax(-1)
-        ),
+        "The cells are still in one row, (B, d, hw): part the last axis.": lambda memory, h, w: memory.mT,
     },
 )
-def masked_softmax(scores: Tensor, hidden: Tensor) -> Tensor:
-    """Attention weights (B, Lq, Lk) of scores (B, Lq, Lk) where keys, hidden (B, Lk) bool, may be hidden."""
-    hidden = hidden[:, None, :]  # (B, 1, Lk)
-    weights = scores.masked_fill(hidden, float("-inf")).softmax(-1)
-    return weights.masked_fill(hidden, 0.0)  # a row that is all hidden was NaN
-
-
-@exercise(
-    cases=lambda: [(_random(2, 4, 5, 3),), (_random(1, 2, 2, 2),)],
-    mistakes={
-        "The shape is right, but tokens are mixed: bring heads and width side by side before you make them one.": (
-            lambda x: x.reshape(x.shape[0], x.shape[2], -1)
-        ),
-        "Each token has its numbers in the wrong order: head 0 should come first, with all of its numbers.": (
-            lambda x: x.permute(0, 2, 3, 1).flatten(2)
-        ),
-        "The heads are averaged: they should stand side by side.": lambda x: x.mean(1),
-        "The heads are added up: they should stand side by side.": lambda x: x.sum(1),
-        "The heads stand side by side, but are not yet one dimension: flatten the last two.": (
-            lambda x: x.transpose(1, 2)
-        ),
-    },
-)
-def join_heads(x: Tensor) -> Tensor:
-    """From (B, heads, L, d_head) to (B, L, heads * d_head)."""
-    return x.transpose(1, 2).flatten(2)
+def as_grid(memory: Tensor, h: int, w: int) -> Tensor:
+    """From a sequence of cells (B, hw, d) to a feature map (B, d, h, w)."""
+    return memory.transpose(1, 2).unflatten(-1, (h, w))
 
 
 def _layer() -> list[tuple[EncoderLayer, Tensor, Tensor]]:
@@ -196,105 +157,144 @@ def is_equivariant(function: TokenFunction, x: Tensor) -> bool:
     return True
 
 
-Arguments = tuple[State, int, Tensor, Tensor, Tensor, Tensor]
+Encoder = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
-def _packed() -> list[Arguments]:
-    state = {
-        "in_proj_weight": _random(36, 12) / 2,
-        "in_proj_bias": _random(36, seed=1),
-        "out_proj.weight": _random(12, 12, seed=2) / 3,
-        "out_proj.bias": _random(12, seed=3),
-    }
-    padding = torch.tensor([[False, False, False, True], [False, False, True, True]])
-    query, key, value = (_random(2, L, 12, seed=10 + i) for i, L in enumerate((5, 4, 4)))
-    return [(state, 3, query, key, value, padding)]
+def _encoders() -> list[tuple[Encoder, Tensor, Tensor, Tensor]]:
+    def attention(x: Tensor, pos: Tensor, hidden: Tensor) -> Tensor:
+        scores = (x + pos) @ (x + pos).mT  # (B, L, L)
+        return x + scores.masked_fill(hidden[:, None], float("-inf")).softmax(-1) @ x
+
+    def unmasked(x: Tensor, pos: Tensor, padding: Tensor) -> Tensor:
+        return attention(x, pos, torch.zeros_like(padding))
+
+    def second_layer_unmasked(x: Tensor, pos: Tensor, padding: Tensor) -> Tensor:
+        return unmasked(attention(x, pos, padding), pos, padding)
+
+    def less_the_mean(x: Tensor, pos: Tensor, padding: Tensor) -> Tensor:
+        return x - x.mean(1, keepdim=True)
+
+    def each_alone(x: Tensor, pos: Tensor, padding: Tensor) -> Tensor:
+        return (x + pos).masked_fill(padding[..., None], 0.0)
+
+    def constant(x: Tensor, pos: Tensor, padding: Tensor) -> Tensor:
+        return torch.ones_like(x)
+
+    padding = torch.tensor([[False, False, False, True, True], [False, False, True, True, True]])
+    x, pos = _random(2, 5, 4), _random(2, 5, 4, seed=1)
+    empty = x.masked_fill(padding[..., None], 0.0)  # zeros in padding: to fill in zeros would change nothing
+    encoders = (attention, unmasked, second_layer_unmasked, less_the_mean, each_alone, constant)
+    return [(encoder, cells, pos, padding) for encoder in encoders for cells in (x, empty)]
 
 
-def _reordered(order: str) -> Callable[..., Tensor]:
-    def mistake(state: State, *rest: Any) -> Tensor:
-        rows = ["qkv".index(letter) for letter in order]
-        packed = (state[f"in_proj_{name}"] for name in ("weight", "bias"))
-        weight, bias = (part.unflatten(0, (3, -1))[rows].flatten(0, 1) for part in packed)
-        return packed_attention({**state, "in_proj_weight": weight, "in_proj_bias": bias}, *rest)
+def _compared(change: Callable[[Tensor, Tensor], Tensor], *, everywhere: bool = False) -> Callable[..., bool]:
+    """The solution with another change, or with padded answers compared, too."""
+
+    def mistake(encoder: Encoder, x: Tensor, pos: Tensor, padding: Tensor) -> bool:
+        kept = torch.ones_like(padding) if everywhere else ~padding
+        other = encoder(change(x, padding[..., None]), pos, padding)
+        return not torch.allclose(other[kept], encoder(x, pos, padding)[kept], atol=1e-5)
 
     return mistake
 
 
-def _rescaled(factor: Callable[[int, int], float]) -> Callable[..., Tensor]:
-    """The right answer with the scores multiplied by a factor of (d, heads)."""
-
-    def mistake(state: State, heads: int, *rest: Tensor) -> Tensor:
-        d = state["out_proj.bias"].numel()
-        scale = torch.cat([torch.full((d,), factor(d, heads)), torch.ones(2 * d)])  # on the queries
-        weight, bias = state["in_proj_weight"] * scale[:, None], state["in_proj_bias"] * scale
-        return packed_attention({**state, "in_proj_weight": weight, "in_proj_bias": bias}, heads, *rest)
-
-    return mistake
-
-
-def _with(**parts: Tensor) -> Callable[..., Tensor]:
-    other = {name.replace("__", "."): part for name, part in parts.items()}
-    return lambda state, *rest: packed_attention({**state, **other}, *rest)
-
-
-def _untransposed(state: State, *rest: Any) -> Tensor:
-    weights = [weight.T for weight in state["in_proj_weight"].chunk(3)]
-    turned = {"in_proj_weight": torch.cat(weights), "out_proj.weight": state["out_proj.weight"].T}
-    return packed_attention({**state, **turned}, *rest)
-
-
-def _joined_by_view(state: State, heads: int, *given: Tensor, split: bool = False) -> Tensor:
-    """Without the transpose, where heads are joined, or with ``split`` where they are cut."""
-
-    def cut(x: Tensor) -> Tensor:
-        if split:
-            return x.reshape(x.shape[0], heads, x.shape[1], -1)
-        return x.unflatten(-1, (heads, -1)).transpose(1, 2)
-
-    weights, biases = state["in_proj_weight"].chunk(3), state["in_proj_bias"].chunk(3)
-    *inputs, padding = given
-    q, k, v = (cut(F.linear(x, W, b)) for x, W, b in zip(inputs, weights, biases, strict=True))
-    found = F.scaled_dot_product_attention(q, k, v, attn_mask=~padding[:, None, None])
-    joined = found.transpose(1, 2).flatten(2) if split else found.reshape(inputs[0].shape)
-    return F.linear(joined, state["out_proj.weight"], state["out_proj.bias"])
+def _positions_changed(encoder: Encoder, x: Tensor, pos: Tensor, padding: Tensor) -> bool:
+    other = pos.masked_fill(padding[..., None], 100.0)
+    return not torch.allclose(encoder(x, other, padding)[~padding], encoder(x, pos, padding)[~padding], atol=1e-5)
 
 
 @exercise(
-    cases=_packed,
+    cases=_encoders,
     mistakes={
-        "The packed rows were taken in the order k, q, v: queries come first.": _reordered("kqv"),
-        "The packed rows were taken in the order v, k, q: it is q, k, v.": _reordered("vkq"),
-        "Divided by the root of d: each head has d / heads numbers.": _rescaled(lambda d, heads: heads**-0.5),
-        "The scores are not divided by the root of the head's width.": (_rescaled(lambda d, heads: (d / heads) ** 0.5)),
-        "The mask is turned round: True means padding, which nobody may read.": (
-            lambda s, n, q, k, v, padding: packed_attention(s, n, q, k, v, ~padding)
+        "Padded cells were compared, too: what is said of them may change. Compare the real ones.": (
+            _compared(lambda x, hidden: x.masked_fill(hidden, 100.0), everywhere=True)
         ),
-        "Padded keys are read: the mask is not used.": (
-            lambda s, n, q, k, v, padding: packed_attention(s, n, q, k, v, torch.zeros_like(padding))
+        "Real cells were changed as well: then every answer changes. Change the padded ones alone.": (
+            _compared(lambda x, hidden: x + 100.0 * _random(*x.shape, seed=7))
         ),
-        "Where the heads are cut, tokens are mixed: view as (B, L, heads, width of a head), then transpose.": (
-            lambda *case: _joined_by_view(*case, split=True)
+        "Padding was filled with zeros, which changes nothing where zeros stand already, as they often do.": (
+            _compared(lambda x, hidden: x.masked_fill(hidden, 0.0))
         ),
-        "Where the heads are joined, tokens are mixed: transpose back first.": _joined_by_view,
-        "The weights are stored as (out, in): multiply by their transposes, x @ W.T, as F.linear does.": _untransposed,
-        "This is attention in one head of width d.": lambda s, n, *rest: packed_attention(s, 1, *rest),
-        "The biases of the three projections are missing.": _with(in_proj_bias=torch.zeros(36)),
-        "The bias of the last projection is missing.": _with(out_proj__bias=torch.zeros(12)),
-        "The heads are joined but not mixed: the last projection is missing.": (
-            _with(out_proj__weight=torch.eye(12), out_proj__bias=torch.zeros(12))
+        "The positions of padded cells were changed, not the cells: an encoder may read those alone.": (
+            _positions_changed
         ),
+        "The answers are turned round: True means that padding is read.": lambda *case: not reads_padding(*case),
+        "This says True to every encoder.": lambda *case: True,
+        "This says False to every encoder.": lambda *case: False,
     },
 )
-def packed_attention(state: State, heads: int, query: Tensor, key: Tensor, value: Tensor, padding: Tensor) -> Tensor:
-    """Multi-head attention from the weights of a checkpoint, (B, Lq, d)."""
-    rows, biases = state["in_proj_weight"].chunk(3), state["in_proj_bias"].chunk(3)
-    parts = []
-    for x, weight, bias in zip((query, key, value), rows, biases, strict=True):
-        x = F.linear(x, weight, bias).unflatten(-1, (heads, -1))  # (B, L, heads, d_head)
-        parts.append(x.transpose(1, 2))  # (B, heads, L, d_head)
-    q, k, v = parts
-    scores = q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5  # (B, heads, Lq, Lk)
-    weights = scores.masked_fill(padding[:, None, None, :], float("-inf")).softmax(-1)
-    joined = (weights @ v).transpose(1, 2).flatten(2)  # (B, Lq, d)
-    return F.linear(joined, state["out_proj.weight"], state["out_proj.bias"])
+def reads_padding(encoder: Encoder, x: Tensor, pos: Tensor, padding: Tensor) -> bool:
+    """Can what an encoder says of a real cell depend on a padded one? x and pos (B, L, d), padding (B, L) bool."""
+    noise = 100 * torch.randn_like(x)
+    changed = torch.where(padding[..., None], x + noise, x)  # (B, L, d)
+    before, after = (encoder(cells, pos, padding)[~padding] for cells in (x, changed))
+    return not torch.allclose(before, after, atol=1e-5)
+
+
+LossOf = Callable[[nn.Module], Tensor]
+
+
+def _modules() -> list[tuple[nn.Module, LossOf]]:
+    def network(*names: str) -> nn.ModuleDict:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            return nn.ModuleDict({name: nn.Linear(3, 3) for name in names})
+
+    @torch.enable_grad()
+    def loss_of(module: Any) -> Tensor:
+        y = module["first"](_random(4, 3))
+        if "overwritten" in module:
+            z = module["overwritten"](y)
+            z = module["silenced"](y)
+            y = module["frozen"](y + 0 * z)
+        return y.square().sum()
+
+    faulty = network("first", "overwritten", "silenced", "frozen")
+    faulty["frozen"].requires_grad_(False)
+    overwritten = next(faulty["overwritten"].parameters())
+    overwritten.grad = torch.ones_like(overwritten)  # from a backward pass before
+    return [(faulty, loss_of), (network("first"), loss_of)]
+
+
+def _named(wrong: Callable[[Tensor], bool], *, old: bool = False) -> Callable[..., list[str]]:
+    """The names of the parameters that are ``wrong`` after a backward pass; with ``old``, gradients are added up."""
+
+    def mistake(module: nn.Module, loss_of: LossOf) -> list[str]:
+        if not old:
+            module.zero_grad()
+        loss_of(module).backward()
+        return [name for name, parameter in module.named_parameters() if wrong(parameter)]
+
+    return mistake
+
+
+def _untouched(parameter: Tensor) -> bool:
+    return parameter.grad is None or not bool(parameter.grad.any())
+
+
+@exercise(
+    cases=_modules,
+    mistakes={
+        "An old gradient was taken for a new one: gradients add up, so clear them before the backward pass.": (
+            _named(lambda p: p.requires_grad and _untouched(p), old=True)
+        ),
+        "A gradient that is a tensor of zeros moves nothing either: it is not None.": (
+            _named(lambda p: p.requires_grad and p.grad is None)
+        ),
+        "A parameter whose gradient is None has none, either: it is missing here.": (
+            _named(lambda p: p.grad is not None and _untouched(p))
+        ),
+        "Frozen parameters are listed: they do not ask for a gradient.": _named(_untouched),
+        "These are the parameters that do get a gradient.": _named(lambda p: not _untouched(p)),
+        "This says that all is well with every module.": lambda module, loss_of: [],
+    },
+)
+def without_gradient(module: nn.Module, loss_of: LossOf) -> list[str]:
+    """The names of a module's parameters that should learn from a loss and do not, in the module's order."""
+    module.zero_grad()  # what stands there may be old
+    loss_of(module).backward()
+    names = []
+    for name, parameter in module.named_parameters():
+        if parameter.requires_grad and (parameter.grad is None or not parameter.grad.any()):
+            names.append(name)
+    return names
