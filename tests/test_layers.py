@@ -1,0 +1,34 @@
+"""The picture of the two layers."""
+
+from __future__ import annotations
+
+import matplotlib.pyplot as plt
+
+from detr_mini.teaching.layers import layers_figure
+from detr_mini.teaching.notebook import setup
+
+
+def test_every_block_has_its_norm_and_nothing_leaves_the_figure() -> None:
+    setup()
+    fig = layers_figure()
+    fig.canvas.draw()
+    (ax,) = fig.axes
+    texts = [text for text in ax.texts if text.get_text()]
+    words = [text.get_text() for text in texts]
+    assert words.count("add, then norm") == 5
+    assert [word for word in words if "attention" in word] == [
+        "self-attention",
+        "causal self-attention",
+        "cross-attention",
+    ]
+    frame = fig.bbox
+    for text in texts:
+        box = text.get_window_extent()
+        assert frame.x0 <= box.x0, text.get_text()
+        assert box.x1 <= frame.x1, text.get_text()
+    boxes = [patch.get_window_extent() for patch in ax.patches]
+    inside = [text for text in texts if text.get_text().startswith(("q", "add", "each", "cross", "causal"))]
+    for text in inside:
+        inner = text.get_window_extent()
+        assert any(box.x0 <= inner.x0 and inner.x1 <= box.x1 for box in boxes), text.get_text()
+    plt.close(fig)
