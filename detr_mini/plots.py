@@ -58,13 +58,17 @@ def draw_boxes(ax: "Axes", image: Any, boxes: Tensor, texts: Sequence[str], *, c
             )
 
 
-def slot_panels(boxes: Tensor, *, queries: Sequence[int] | None = None, columns: int = 5) -> "Figure":
+def slot_panels(
+    boxes: Tensor, *, fires: Tensor | None = None, queries: Sequence[int] | None = None, columns: int = 5
+) -> "Figure":
     """One panel a query: where its box falls on every image, as in figure 7 of the DETR paper.
 
     A point is the center of a box. Green: small. Vermilion: large and wide. Blue: large and tall. Grey: in between.
 
     Args:
         boxes: ``(images, N, 4)`` as cxcywh in [0, 1], from :func:`detr_mini.interpret.slot_boxes`.
+        fires: ``(images, N)``, True where a query reports something; the other points are pale and lie below. By
+            default all points look alike.
         queries: which to show, in this order; all by default.
         columns: panels in a row.
     """
@@ -76,8 +80,11 @@ def slot_panels(boxes: Tensor, *, queries: Sequence[int] | None = None, columns:
     for ax in axes.flat[len(shown) :]:
         ax.set_axis_off()
     for query, ax in zip(shown, axes.flat, strict=False):
-        for kind, colour, size in slot_kinds(boxes[:, query]):
-            ax.scatter(*kind[:, :2].T.numpy(), s=size, c=colour, alpha=0.55, linewidths=0)
+        own = boxes[:, query]
+        parts = [(own, 0.55)] if fires is None else [(own[~fires[:, query]], 0.13), (own[fires[:, query]], 0.8)]
+        for part, alpha in parts:
+            for kind, colour, size in slot_kinds(part):
+                ax.scatter(*kind[:, :2].T.numpy(), s=size, c=colour, alpha=alpha, linewidths=0)
         ax.set(xlim=(0, 1), ylim=(1, 0), xticks=[], yticks=[])
         ax.set_title(f"{query}", fontsize=7.5, fontweight="normal", pad=2)
         for spine in ax.spines.values():

@@ -45,6 +45,15 @@ def test_slot_panels_show_the_queries_asked_for():
     assert shown[0].get_ylim() == (1, 0), "y grows downwards, as in pictures"
 
 
+def test_slot_panels_fade_the_points_of_silent_queries():
+    boxes, fires = torch.rand(12, 2, 4), torch.arange(24).view(12, 2) % 3 == 0
+    panel = slot_panels(boxes, fires=fires).axes[1]
+    strong = torch.cat([torch.as_tensor(c.get_offsets().data) for c in panel.collections if c.get_alpha() > 0.5])
+    pale = torch.cat([torch.as_tensor(c.get_offsets().data) for c in panel.collections if c.get_alpha() < 0.2])
+    for drawn, expected in ((strong, boxes[fires[:, 1], 1, :2]), (pale, boxes[~fires[:, 1], 1, :2])):
+        assert sorted(drawn.tolist()) == sorted(expected.double().tolist())
+
+
 def test_boxes_are_where_they_belong():
     ax = Figure().add_subplot()
     draw_boxes(ax, Image.new("RGB", (100, 80)), FOUND["boxes"], ["dog 0.99", ""], colours=["#0072b2", "#d55e00"])

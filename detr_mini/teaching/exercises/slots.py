@@ -54,42 +54,6 @@ def kinds(boxes: Tensor) -> Tensor:
     return found
 
 
-def _costs() -> list[tuple[Tensor, Tensor]]:
-    generator = torch.Generator().manual_seed(5)
-    cost = torch.randn(6, 4, generator=generator)
-    cheapest = cost.argmin(0)
-    forced = cheapest.clone()
-    forced[1] = cost[:, 1].argsort()[1]  # another object took the cheapest query
-    forced[2] = cost[:, 2].argsort()[3]
-    return [(cost, forced), (cost[:, :2], cheapest[:2])]
-
-
-@exercise(
-    cases=_costs,
-    mistakes={
-        "This takes the second cheapest of all. Where the matched query is not the cheapest one, the cheapest itself "
-        "is the runner-up.": lambda cost, winner: cost.argsort(0)[1],
-        "This is the cheapest query. Where it is the matched one, the best of the others is wanted.": (
-            lambda cost, winner: cost.argmin(0)
-        ),
-        "This finds the most expensive query: a low cost is a good match.": (
-            lambda cost, winner: cost.scatter(0, winner[None], -torch.inf).argmax(0)
-        ),
-        "A cost of 0 is no way to rule a query out: costs may be negative and positive, so use infinity.": (
-            lambda cost, winner: cost.scatter(0, winner[None], 0.0).argmin(0)
-        ),
-        "This leaves out every query that is matched with some object. Only the object's own is left out.": (
-            lambda cost, winner: cost.index_fill(0, winner, torch.inf).argmin(0)
-        ),
-    },
-)
-def runner_up(cost: Tensor, winner: Tensor) -> Tensor:
-    """The cheapest query but the matched one for each object, (T,), given costs (N, T) and matched queries (T,)."""
-    rest = cost.clone()
-    rest[winner, torch.arange(cost.shape[1])] = torch.inf
-    return rest.argmin(0)
-
-
 def _reports() -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
     true = torch.tensor([[0.3, 0.3, 0.2, 0.2], [0.7, 0.6, 0.4, 0.3], [0.2, 0.8, 0.1, 0.1]])
     labels = torch.tensor([1, 3, 1])
