@@ -19,7 +19,13 @@ def _random(*shape: int, seed: int = 0) -> Tensor:
 def _scores() -> list[tuple[Tensor, Tensor]]:
     some = torch.tensor([[False, False, True, True], [False, True, False, False]])
     whole_row = torch.tensor([[False, False, False, True], [True, True, True, True]])
-    return [(_random(2, 3, 4), some), (_random(2, 3, 4, seed=1), whole_row)]
+    large = _random(2, 3, 4, seed=2) + torch.tensor([500.0, -500.0])[:, None, None]
+    return [(_random(2, 3, 4), some), (_random(2, 3, 4, seed=1), whole_row), (large, some)]
+
+
+def _naive_softmax(scores: Tensor, hidden: Tensor) -> Tensor:
+    exps = scores.exp() * ~hidden[:, None]
+    return exps / exps.sum(-1, keepdim=True).clamp(min=1e-9)
 
 
 @exercise(
@@ -43,6 +49,7 @@ def _scores() -> list[tuple[Tensor, Tensor]]:
         "Where all keys are hidden, this reads them all alike: a large negative number is not minus infinity.": (
             lambda s, hidden: s.masked_fill(hidden[:, None], -1e9).softmax(-1)
         ),
+        "Right for small scores; the exponential of 500 is no float any more, which softmax sees to.": _naive_softmax,
     },
 )
 def masked_softmax(scores: Tensor, hidden: Tensor) -> Tensor:
@@ -75,7 +82,7 @@ def join_heads(x: Tensor) -> Tensor:
 
 def _padded() -> list[tuple[Tensor]]:
     right = torch.tensor([[False, False, False, True], [False, False, True, True]])
-    left = torch.tensor([[True, False, False, False], [True, True, False, False]])
+    left = torch.tensor([[True, False, False], [True, True, False]])
     return [(right,), (left,)]
 
 
@@ -171,8 +178,8 @@ def _packed() -> list[Arguments]:
         "out_proj.weight": _random(12, 12, seed=2) / 3,
         "out_proj.bias": _random(12, seed=3),
     }
-    padding = torch.tensor([[False, False, False, True], [False, False, True, True]])
-    query, key, value = (_random(2, L, 12, seed=10 + i) for i, L in enumerate((5, 4, 4)))
+    padding = torch.tensor([[False] * 5 + [True], [False] * 3 + [True] * 3])
+    query, key, value = (_random(2, L, 12, seed=10 + i) for i, L in enumerate((5, 6, 6)))
     return [(state, 3, query, key, value, padding)]
 
 
