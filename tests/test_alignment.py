@@ -36,7 +36,7 @@ def test_lines_that_cross_are_told_from_those_that_do_not() -> None:
 def test_it_is_as_tall_as_its_longer_side() -> None:
     for sentence in (["a"] * 5, ["a"] * 2):
         figure = alignment_figure(sentence, ["有"] * 3, [], alt=ALT)
-        assert f'viewBox="0 0 330 {26 * max(len(sentence), 3) + 8}"' in figure._repr_html_()
+        assert f'viewBox="0 0 344 {26 * max(len(sentence), 3) + 8}"' in figure._repr_html_()
 
 
 def test_a_text_that_says_nothing_is_refused() -> None:

@@ -29,7 +29,7 @@ from detr_mini.modeling.seq2seq import PAD, DecoderLayer, Seq2SeqTransformer, si
 from detr_mini.training.translator import TranslatorRecipe, fit, make_translator, score, translation_loss
 
 STORED = Path(__file__).resolve().parent.parent / "book" / "data" / "translator_runs.json"
-SEEDS = (0,)
+SEEDS = (0, 1)
 STEPS, EVERY = 600, 50
 SAID = "there are two red cars on the road left of a bus"
 PEAK = 128**-0.5 * 400**-0.5  # of the paper's learning rate, at this width and warm-up

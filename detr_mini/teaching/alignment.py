@@ -6,6 +6,7 @@ that has them, and have an English word in small print beside them.
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -15,7 +16,7 @@ from detr_mini.data.lexicon import COLOURS as COLOUR_WORDS
 from detr_mini.data.lexicon import COUNTS, KINDS, PLACES, RELATIONS
 from detr_mini.teaching.pictures import checked_alt
 
-ROW, LEFT, RIGHT, WIDTH = 26, 92, 208, 330
+ROW, LEFT, RIGHT, WIDTH = 26, 92, 208, 344
 CROSSED, STRAIGHT = COLOURS["vermilion"], COLOURS["blue"]
 GLOSSES = {
     "有": "there is",
@@ -34,8 +35,8 @@ GLOSSES = {
 
 
 def gloss(words: Sequence[str]) -> str:
-    """Chinese words with an English one after each: 两 two, 辆 (measure), 汽车 car."""
-    return ", ".join(f"{word} {GLOSSES[word]}" for word in words)
+    """Chinese words with an English one after each, 两 two, 辆 (measure), 汽车 car, in lines that fit on a page."""
+    return textwrap.fill(", ".join(f"{word} {GLOSSES[word]}" for word in words), 66)
 
 
 @dataclass(frozen=True)
