@@ -30,7 +30,7 @@ LONGEST = 10_000  # pixels: the long side before a crop, whatever the proportion
 
 
 def train_transforms(sizes: Sequence[int] | None, max_size: int = 1333, *, image_size: int | None = None) -> v2.Compose:
-    """The augmentation of DETR's training (paper, appendix A.4), or with ``sizes=None`` only a random flip.
+    """The augmentation of DETR's training (paper, section 4, and its code), or with ``sizes=None`` only a flip.
 
     With sizes, such as ``PAPER_SIZES``: flip half of the time; then half of the time resize the short side to
     one of ``sizes``, else resize it to 400, 500 or 600, crop at random, and resize to one of ``sizes``. The long

@@ -16,12 +16,12 @@ class PositionEmbeddingSine(nn.Module):
     """2-D sines and cosines of a cell's place in its own picture (DETR, section A.4).
 
     Half of the channels encode y, then half encode x; in each half sines and cosines alternate. A cell's place runs
-    from just above 0 to ``scale`` over the *real* part of the picture, whatever the padding, so a picture alone and the
-    same picture padded get the same encoding.
+    from just above 0 to ``scale`` over the cells that the mask calls real. A picture gets the same encoding alone and
+    padded, where its mask of cells is the same.
 
     Args:
         d: channels of the encoding; divisible by 4.
-        temperature: the slowest wave is this many times longer than the fastest one.
+        temperature: the slowest wave is longer than the fastest one by this to the power of ``1 - 4 / d``.
         scale: what the picture's full height (or width) is mapped to; the fastest wave has ``scale / 2 pi`` periods.
     """
 
@@ -59,7 +59,7 @@ def _share(count: Tensor, axis: int) -> Tensor:
 
 
 class PositionEmbeddingLearned(nn.Module):
-    """A learned vector for each row and for each column of the feature map (DETR, section A.4).
+    """A learned vector for each row and for each column of the feature map (DETR, table 3).
 
     The published tables have 50 rows, enough for pictures of up to 1600 pixels at stride 32. Larger maps stretch the
     table by linear interpolation rather than fail.

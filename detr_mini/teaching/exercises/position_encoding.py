@@ -8,39 +8,6 @@ from torch import Tensor
 from detr_mini.teaching.exercises import exercise
 
 
-@exercise(
-    cases=lambda: [(3, 2, 8, 16), (3, 3, 8, 16), (5, 6, 8, 16), (7, 5, 12, 100)],
-    mistakes={
-        "The exponent of a cosine is that of its sine: 2i/d, with i = k // 2. This used k/d.": (
-            lambda p, k, d, t: (math.sin, math.cos)[k % 2](p / t ** (k / d))
-        ),
-        "Every channel here is a sine: the odd ones, 2i + 1, are cosines.": (
-            lambda p, k, d, t: math.sin(p / t ** (2 * (k // 2) / d))
-        ),
-        "Every channel here is a cosine: the even ones, 2i, are sines.": (
-            lambda p, k, d, t: math.cos(p / t ** (2 * (k // 2) / d))
-        ),
-        "Sine and cosine are swapped: even channels are sines, odd ones cosines.": (
-            lambda p, k, d, t: (math.cos, math.sin)[k % 2](p / t ** (2 * (k // 2) / d))
-        ),
-        "The sines were put before all cosines. They alternate: sine, cosine, sine, cosine.": (
-            lambda p, k, d, t: (math.sin, math.cos)[k // (d // 2)](p / t ** (2 * (k % (d // 2)) / d))
-        ),
-        "The exponent is 2i/d, with i the number of the pair; this used i/d.": (
-            lambda p, k, d, t: (math.sin, math.cos)[k % 2](p / t ** ((k // 2) / d))
-        ),
-        "The place was multiplied by the power of the temperature: divide, so that later pairs turn more slowly.": (
-            lambda p, k, d, t: (math.sin, math.cos)[k % 2](p * t ** (2 * (k // 2) / d))
-        ),
-    },
-)
-def one_number(p: float, k: int, d: int, temperature: float) -> float:
-    """Channel k of the d channels that encode place p on one axis."""
-    i = k // 2
-    angle = p / temperature ** (2 * i / d)
-    return math.sin(angle) if k % 2 == 0 else math.cos(angle)
-
-
 def _mask(*sizes: tuple[int, int]) -> Tensor:
     """Pictures that are padded to the right; every row has a real cell."""
     height, width = (max(side) for side in zip(*sizes, strict=True))
@@ -137,43 +104,6 @@ def shift(code: Tensor, s: float, temperature: float) -> Tensor:
     shifted_sine = sine * turn.cos() + cosine * turn.sin()
     shifted_cosine = cosine * turn.cos() - sine * turn.sin()
     return torch.stack([shifted_sine, shifted_cosine], dim=-1).flatten(-2)  # (L, d)
-
-
-def _tables() -> list[tuple[Tensor, Tensor, int, int]]:
-    generator = torch.Generator().manual_seed(3)
-    return [
-        (torch.rand(50, 3, generator=generator), torch.rand(50, 3, generator=generator), h, w)
-        for h, w in ((2, 4), (5, 3))
-    ]
-
-
-def _added(row_table: Tensor, column_table: Tensor, h: int, w: int) -> Tensor:
-    return (row_table[:h, None] + column_table[None, :w]).permute(2, 0, 1)
-
-
-@exercise(
-    cases=_tables,
-    mistakes={
-        "y comes first here. The learned encoding of DETR has x, the columns, in its first half.": (
-            lambda rows, columns, h, w: from_tables(rows, columns, h, w).roll(rows.shape[1], dims=0)
-        ),
-        "The two tables are swapped: a column's vector varies from left to right, a row's from top to bottom.": (
-            lambda rows, columns, h, w: from_tables(columns, rows, h, w)
-        ),
-        "The two vectors were added. They are put side by side, so that each has channels of its own.": _added,
-        "This is (d, w, h): rows come before columns.": (
-            lambda rows, columns, h, w: from_tables(rows, columns, h, w).transpose(1, 2)
-        ),
-        "The channels are last; (d, h, w) is wanted.": (
-            lambda rows, columns, h, w: from_tables(rows, columns, h, w).permute(1, 2, 0)
-        ),
-    },
-)
-def from_tables(row_table: Tensor, column_table: Tensor, h: int, w: int) -> Tensor:
-    """The encoding (d, h, w) from two learned tables (50, d / 2): the column's vector, then the row's."""
-    x = column_table[:w][None, :, :].expand(h, w, -1)  # (h, w, d / 2)
-    y = row_table[:h][:, None, :].expand(h, w, -1)  # (h, w, d / 2)
-    return torch.cat([x, y], dim=-1).permute(2, 0, 1)  # (d, h, w)
 
 
 def _rotate_cases() -> list[tuple[Tensor, Tensor, float]]:
