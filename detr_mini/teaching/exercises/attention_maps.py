@@ -117,57 +117,6 @@ def readers_of(weights: Tensor, row: int, column: int, height: int, width: int) 
     return is_read.view(height, width)
 
 
-def _heads() -> list[tuple[Tensor, Tensor, int]]:
-    mask = _padding((2, 2), (1, 3))
-    weights = _weights(mask, 4, seed=2)
-    return [(weights, mask.flatten(1), 0), (weights, mask.flatten(1), 2)]
-
-
-def _with_head(weights: Tensor, head: int, row: Tensor) -> Tensor:
-    changed = weights.clone()
-    changed[:, head] = row
-    return changed
-
-
-@exercise(
-    cases=_heads,
-    mistakes={
-        "The head reads padding now: share its attention among the real cells only.": (
-            lambda weights, hidden, head: _with_head(weights, head, torch.tensor(1 / weights.shape[-1]))
-        ),
-        "The head's weights are zero: it reads nothing. That silences the head; here it is to read all cells alike.": (
-            lambda weights, hidden, head: _with_head(weights, head, torch.tensor(0.0))
-        ),
-        "The head gives every real cell weight 1: its rows should still sum to 1.": (
-            lambda weights, hidden, head: _with_head(weights, head, (~hidden).float()[:, None])
-        ),
-        "The weights sum to less than 1 over the real cells: divide by their number, not by that of all cells.": (
-            lambda weights, hidden, head: _with_head(weights, head, (~hidden).float()[:, None] / hidden.shape[1])
-        ),
-        "All heads read evenly now: the others should stay as they are.": (
-            lambda weights, hidden, head: ((~hidden).float() / (~hidden).sum(1, keepdim=True))[:, None, None].expand_as(
-                weights
-            )
-        ),
-        "The mask was taken the wrong way round: True is padding, and now only padding is read.": (
-            lambda weights, hidden, head: _with_head(
-                weights, head, (hidden.float() / hidden.sum(1, keepdim=True))[:, None]
-            )
-        ),
-        "This is the head's mean over the slots: that still prefers some cells. All real cells should get the same.": (
-            lambda weights, hidden, head: _with_head(weights, head, weights[:, head].mean(1, keepdim=True))
-        ),
-    },
-)
-def level_head(weights: Tensor, hidden: Tensor, head: int) -> Tensor:
-    """Weights (B, heads, Lq, Lk) in which one head reads every cell that is not hidden (B, Lk) alike."""
-    real = (~hidden).float()
-    even = real / real.sum(1, keepdim=True)  # (B, Lk)
-    weights = weights.clone()
-    weights[:, head] = even[:, None]
-    return weights
-
-
 def _attention() -> list[tuple[Tensor, Tensor, Tensor]]:
     return [((2 * _random(2, 3, 5, seed=3)).softmax(-1), _random(2, 5, 4, seed=4), _random(8, 8, seed=5))]
 
