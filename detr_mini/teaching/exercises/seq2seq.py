@@ -121,6 +121,10 @@ def _grams(words: Words, n: int) -> Counter[tuple[str, ...]]:
     return Counter(tuple(words[start : start + n]) for start in range(len(words) - n + 1))
 
 
+def _in_any_order(words: Words, n: int) -> Counter[tuple[str, ...]]:
+    return Counter(tuple(sorted(gram)) for gram in _grams(words, n).elements())
+
+
 def _texts() -> list[tuple[Words, Words, int]]:
     reference = ["there", "is", "a", "red", "car", "and", "a", "red", "bus"]
     return [
@@ -129,6 +133,7 @@ def _texts() -> list[tuple[Words, Words, int]]:
         (["a", "red", "car"], reference, 4),
         (["car", "red", "a", "a", "red", "car"], reference, 3),
         (["a", "red"], reference, 1),
+        (["car", "red", "bus"], reference, 2),
     ]
 
 
@@ -148,6 +153,9 @@ def _precision(candidate: Words, reference: Words, n: int) -> float:
             lambda one, other, n: len(_grams(one, n).keys() & _grams(other, n).keys()) / max(1, len(_grams(one, n)))
         ),
         "These are single words whatever n is.": lambda one, other, n: clipped_precision(one, other, 1),
+        "The words of a run count in any order here: car red is not red car.": (
+            lambda one, other, n: (_in_any_order(one, n) & _in_any_order(other, n)).total() / max(1, len(one) - n + 1)
+        ),
         "Divided by the candidate's words: it has n - 1 runs fewer.": (
             lambda one, other, n: (_grams(one, n) & _grams(other, n)).total() / len(one)
         ),
