@@ -62,7 +62,7 @@ mini: $(READY) $(LARGE_TOWN)  ## train the larger one and keep what it saw on th
 	OMP_NUM_THREADS=1 $(BIN)/python tools/watch_training.py mini --data $(LARGE_TOWN) --out runs/mini --workers 1 --resume
 
 # On one thread, too.
-translator: $(READY)  ## train the Transformer of 2017 on Tiny Town's sentences (ten minutes)
+translator: $(READY)  ## train the Transformer of 2017 on Tiny Town's sentences (under ten minutes)
 	$(BIN)/python -m detr_mini.training.translator --out runs/translator
 
 $(TOWN): | $(READY)
