@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -49,6 +49,24 @@ def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def town_copy(town: Path, tmp_path: Path) -> Path:
     """A Tiny Town of the test's own, to spoil."""
     return Path(shutil.copytree(town, tmp_path / "town_copy"))
+
+
+@pytest.fixture
+def undo_setup() -> Iterator[None]:
+    """Leave the process as it was: a chapter's ``setup()`` changes the settings of whole libraries."""
+    import matplotlib as mpl
+    import matplotlib.pyplot as plt
+    import numpy as np
+
+    threads, options = torch.get_num_threads(), np.get_printoptions()
+    with mpl.rc_context():
+        mpl.use("agg")
+        yield
+    plt.close("all")
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(False)
+    torch.set_printoptions(profile="default")
+    np.set_printoptions(**options)
 
 
 @pytest.fixture

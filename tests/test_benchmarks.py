@@ -414,22 +414,22 @@ def test_help_has_examples_and_the_cases(capsys: pytest.CaptureFixture[str]) -> 
 
 # --- the Transformer of 2017
 
-TINY = seq2seq.Sizes("a tiny one", 16, 2, 1, 32, sentences=5, words=6)
+FEW_WORDS = seq2seq.Sizes("a tiny one", 16, 2, 1, 32, sentences=5, words=6)
 
 
 @pytest.mark.parametrize("backward", [False, True])
 def test_the_seq2seq_cases_run_and_refuse_other_weights(backward: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    row = seq2seq.forward(ONCE, TINY, 0.0, backward)
+    row = seq2seq.forward(ONCE, FEW_WORDS, 0.0, backward)
     assert row.reached
     assert ("backward" in row.what) == backward
     monkeypatch.setattr(seq2seq, "peer_logits", lambda ours, theirs, source, target: 1.1 * ours(source, target))
     with pytest.raises(AssertionError, match="not close"):
-        seq2seq.forward(ONCE, TINY, 0.0, backward)
+        seq2seq.forward(ONCE, FEW_WORDS, 0.0, backward)
 
 
 @pytest.mark.parametrize("against_peer", [False, True])
 def test_writing_is_timed_on_equal_sentences_alone(against_peer: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    row = seq2seq.decoding(ONCE, TINY, 0.0, against_peer, length=7)
+    row = seq2seq.decoding(ONCE, FEW_WORDS, 0.0, against_peer, length=7)
     assert row.reached
     assert "7 words" in row.what
     generate = Seq2SeqTransformer.generate
@@ -439,4 +439,4 @@ def test_writing_is_timed_on_equal_sentences_alone(against_peer: bool, monkeypat
 
     monkeypatch.setattr(Seq2SeqTransformer, "generate", other)
     with pytest.raises(AssertionError, match="not write the same words"):
-        seq2seq.decoding(ONCE, TINY, 0.0, against_peer, length=7)
+        seq2seq.decoding(ONCE, FEW_WORDS, 0.0, against_peer, length=7)

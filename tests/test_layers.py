@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
+import pytest
 
 from detr_mini.teaching.layers import layers_figure
 from detr_mini.teaching.notebook import setup
 
 
+@pytest.mark.usefixtures("undo_setup")
 def test_every_block_has_its_norm_and_nothing_leaves_the_figure() -> None:
     setup()
     fig = layers_figure()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import itertools
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +21,7 @@ from detr_mini.data import CocoDetection, eval_transforms, make_data
 from detr_mini.teaching import notebook, pictures
 from detr_mini.teaching.notebook import setup, show
 
-
-@pytest.fixture(autouse=True)
-def undo_setup() -> Iterator[None]:
-    """Leave the process as it was: setup() changes the settings of whole libraries."""
-    threads, options = torch.get_num_threads(), np.get_printoptions()
-    with mpl.rc_context():
-        mpl.use("agg")
-        yield
-    plt.close("all")
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(False)
-    torch.set_printoptions(profile="default")
-    np.set_printoptions(**options)
+pytestmark = pytest.mark.usefixtures("undo_setup")
 
 
 @pytest.fixture
