@@ -56,8 +56,17 @@ def load(
             and that is another one), is not a DETR checkpoint, wants to run code, or does not fit the config; the
             message names the file and says what to do.
     """
-    if path_or_name == "translator":
-        return load_translator(device=device)
+    if path_or_name != "translator":
+        return load_detector(path_or_name, device=device, **overrides)
+    if overrides:
+        raise ConfigError(f"the translator is no DETR and has no {', '.join(overrides)} to set")
+    return load_translator(device=device)
+
+
+def load_detector(
+    path_or_name: str | os.PathLike[str], *, device: torch.device | str = "cpu", **overrides: object
+) -> DETR:
+    """As :func:`load`, of detectors alone: a translator is refused."""
     path = _find(path_or_name)
     state, notes = _read(path)
     try:
@@ -223,6 +232,8 @@ def _find(path_or_name: str | os.PathLike[str]) -> Path:
 def _read(path: Path) -> tuple[dict[str, Tensor], Notes]:
     """The weights of a file under the published names, and what else it says."""
     state, notes = read_weights(path)
+    if "seq2seq" in notes:
+        raise WeightsError(f"{path}: not a checkpoint of DETR but a translator, for `detr-mini translate`")
     try:
         if any(key.startswith(("model.encoder.", "class_labels_classifier.")) for key in state):
             return from_hugging_face(state), notes

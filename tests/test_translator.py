@@ -10,11 +10,13 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch.testing import assert_close
 
 import detr_mini
+from detr_mini.commands.cli import main
 from detr_mini.data.grammar import CHINESE, ENGLISH, chinese, corpus, english
-from detr_mini.errors import NotFoundError, WeightsError
+from detr_mini.errors import ConfigError, NotFoundError, WeightsError
 from detr_mini.modeling.seq2seq import BEGIN, END, PAD, Seq2SeqTransformer
 from detr_mini.seq2seq_weights import SHIPPED, load_translator, save_translator
 from detr_mini.training.translator import (
@@ -201,3 +203,20 @@ def test_the_shipped_translator_is_of_the_recipe_of_today() -> None:
     log = json.loads(SHIPPED.with_suffix(".json").read_text())
     assert log["recipe"] == TranslatorRecipe().__dict__
     assert detr_mini.load("translator").settings == make_translator().settings
+
+
+@pytest.mark.parametrize("command", ["predict p.png", "evaluate --data town", "train --data town --out run"])
+def test_a_detector_is_asked_for_where_a_translator_is_given(
+    command: str, town: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "town").symlink_to(town)
+    Image.new("RGB", (64, 48)).save("p.png")
+    assert main([*command.split(), "--weights", "translator"]) == 2
+    assert "not a checkpoint of DETR but a translator" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_translator_has_no_fields_of_a_detector() -> None:
+    with pytest.raises(ConfigError, match="no num_queries to set"):
+        detr_mini.load("translator", num_queries=3)

@@ -50,12 +50,12 @@ def run(options: argparse.Namespace) -> None:
     from detr_mini.commands.images import find_images
     from detr_mini.commands.results import Results
     from detr_mini.modeling.config import DETRConfig
-    from detr_mini.weights import load
+    from detr_mini.weights import load_detector
 
     images, faults = find_images(options.images)
     if images:
         changed = settings.overrides(DETRConfig, "config", options.set)
-        model = load(options.weights, device=device(options.device), **changed)
+        model = load_detector(options.weights, device=device(options.device), **changed)
         if _knows_tiny_town(model):
             print(f"{PROGRAM} predict: {_town_notice(options.weights, model)}", file=sys.stderr)
         about = {"weights": options.weights, "classes": model.class_names, "threshold": options.threshold}

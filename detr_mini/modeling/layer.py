@@ -1,4 +1,4 @@
-"""What the layers of all transformers here share: the feed-forward block, and the way around each block.
+"""What the layers of all transformers here share: their parts, the feed-forward block, the way around each block.
 
 Chapter: *The Transformer of 2017*, ``book/03_seq2seq``.
 """
@@ -6,6 +6,8 @@ Chapter: *The Transformer of 2017*, ``book/03_seq2seq``.
 from collections.abc import Callable
 
 from torch import Tensor, nn
+
+from detr_mini.modeling.attention import MultiheadAttention
 
 
 class Layer(nn.Module):
@@ -35,3 +37,25 @@ class Layer(nn.Module):
     def feed_forward(self, x: Tensor) -> Tensor:
         """Every vector by itself: ``(B, L, d)`` to ``(B, L, d)``."""
         return self.linear2(self.dropout(self.linear1(x).relu_()))
+
+
+class EncoderParts(Layer):
+    """The parts of an encoder layer, without its way through them; arguments as :class:`Layer`."""
+
+    def __init__(self, d: int, heads: int, *, dim_feedforward: int, dropout: float, pre_norm: bool) -> None:
+        super().__init__(d, dim_feedforward=dim_feedforward, dropout=dropout, pre_norm=pre_norm)
+        self.self_attn = MultiheadAttention(d, heads, dropout=dropout)
+        self.norm1 = nn.LayerNorm(d)
+        self.norm2 = nn.LayerNorm(d)
+
+
+class DecoderParts(Layer):
+    """The parts of a decoder layer, without its way through them; arguments as :class:`Layer`."""
+
+    def __init__(self, d: int, heads: int, *, dim_feedforward: int, dropout: float, pre_norm: bool) -> None:
+        super().__init__(d, dim_feedforward=dim_feedforward, dropout=dropout, pre_norm=pre_norm)
+        self.self_attn = MultiheadAttention(d, heads, dropout=dropout)
+        self.multihead_attn = MultiheadAttention(d, heads, dropout=dropout)
+        self.norm1 = nn.LayerNorm(d)
+        self.norm2 = nn.LayerNorm(d)
+        self.norm3 = nn.LayerNorm(d)

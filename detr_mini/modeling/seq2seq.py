@@ -10,9 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detr_mini.modeling.attention import MultiheadAttention
 from detr_mini.modeling.decoding import BEGIN, END, PAD, beam_search, greedy
-from detr_mini.modeling.layer import Layer
+from detr_mini.modeling.layer import DecoderParts, EncoderParts
 
 if TYPE_CHECKING:
     from detr_mini.data.vocabulary import Vocabulary
@@ -176,14 +175,8 @@ class Decoder(nn.Module):
         return y if self.norm is None else self.norm(y)
 
 
-class EncoderLayer(Layer):
+class EncoderLayer(EncoderParts):
     """Every word reads every word; then the feed-forward block."""
-
-    def __init__(self, d: int, heads: int, *, dim_feedforward: int, dropout: float, pre_norm: bool) -> None:
-        super().__init__(d, dim_feedforward=dim_feedforward, dropout=dropout, pre_norm=pre_norm)
-        self.self_attn = MultiheadAttention(d, heads, dropout=dropout)
-        self.norm1 = nn.LayerNorm(d)
-        self.norm2 = nn.LayerNorm(d)
 
     def forward(self, x: Tensor, padding: Tensor | None = None) -> Tensor:
         """Words ``(B, S, d)`` and their padding ``(B, S)`` to words ``(B, S, d)``."""
@@ -203,16 +196,8 @@ class Cache:
         self.words = (self.words[0][rows], self.words[1][rows])
 
 
-class DecoderLayer(Layer):
+class DecoderLayer(DecoderParts):
     """Every word reads itself and those before it, then the memory; then the feed-forward block."""
-
-    def __init__(self, d: int, heads: int, *, dim_feedforward: int, dropout: float, pre_norm: bool) -> None:
-        super().__init__(d, dim_feedforward=dim_feedforward, dropout=dropout, pre_norm=pre_norm)
-        self.self_attn = MultiheadAttention(d, heads, dropout=dropout)
-        self.multihead_attn = MultiheadAttention(d, heads, dropout=dropout)
-        self.norm1 = nn.LayerNorm(d)
-        self.norm2 = nn.LayerNorm(d)
-        self.norm3 = nn.LayerNorm(d)
 
     def forward(self, y: Tensor, memory: Tensor, padding: Tensor | None = None) -> Tensor:
         """Words ``(B, T, d)`` and the memory ``(B, S, d)`` with its padding ``(B, S)`` to words ``(B, T, d)``.

@@ -8,8 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from detr_mini.modeling.attention import MultiheadAttention
-from detr_mini.modeling.layer import Layer
+from detr_mini.modeling.layer import DecoderParts, EncoderParts
 
 
 class Transformer(nn.Module):
@@ -106,14 +105,8 @@ class TransformerDecoder(nn.Module):
         return torch.stack(results)
 
 
-class EncoderLayer(Layer):
+class EncoderLayer(EncoderParts):
     """Every cell reads every cell; then the feed-forward block."""
-
-    def __init__(self, d: int, heads: int, *, dim_feedforward: int, dropout: float, pre_norm: bool) -> None:
-        super().__init__(d, dim_feedforward=dim_feedforward, dropout=dropout, pre_norm=pre_norm)
-        self.self_attn = MultiheadAttention(d, heads, dropout=dropout)
-        self.norm1 = nn.LayerNorm(d)
-        self.norm2 = nn.LayerNorm(d)
 
     def forward(self, x: Tensor, pos: Tensor, key_padding_mask: Tensor | None = None) -> Tensor:
         """Cells ``(B, hw, d)``, their positions ``(B, hw, d)`` and padding ``(B, hw)`` to cells ``(B, hw, d)``."""
@@ -126,16 +119,8 @@ class EncoderLayer(Layer):
         return self.self_attn(q, k, x, key_padding_mask)
 
 
-class DecoderLayer(Layer):
+class DecoderLayer(DecoderParts):
     """The slots read each other, then the memory; then the feed-forward block."""
-
-    def __init__(self, d: int, heads: int, *, dim_feedforward: int, dropout: float, pre_norm: bool) -> None:
-        super().__init__(d, dim_feedforward=dim_feedforward, dropout=dropout, pre_norm=pre_norm)
-        self.self_attn = MultiheadAttention(d, heads, dropout=dropout)
-        self.multihead_attn = MultiheadAttention(d, heads, dropout=dropout)
-        self.norm1 = nn.LayerNorm(d)
-        self.norm2 = nn.LayerNorm(d)
-        self.norm3 = nn.LayerNorm(d)
 
     def forward(
         self, tgt: Tensor, query_pos: Tensor, memory: Tensor, keys: Tensor, key_padding_mask: Tensor | None = None
