@@ -14,7 +14,14 @@ from torch import Tensor, nn
 from detr_mini.boxes import generalized_box_iou_cxcywh
 from detr_mini.class_terms import ClassTerm, SoftmaxTerm
 from detr_mini.distributed import mean_over_processes
-from detr_mini.matcher import HungarianMatcher, Matches, Targets, at_least_float32, count_objects
+from detr_mini.matcher import (
+    MATCHING_COSTS,
+    HungarianMatcher,
+    Matches,
+    Targets,
+    at_least_float32,
+    count_objects,
+)
 from detr_mini.modeling.config import DETRConfig
 
 EOS_COEF = 0.1  # weight of "no object" in the class loss, since most queries have none
@@ -27,14 +34,18 @@ def build_criterion(
     eos_coef: float = EOS_COEF,
     bbox_loss_coef: float = LOSS_WEIGHTS["loss_bbox"],
     giou_loss_coef: float = LOSS_WEIGHTS["loss_giou"],
+    set_cost_bbox: float = MATCHING_COSTS["cost_bbox"],
+    set_cost_giou: float = MATCHING_COSTS["cost_giou"],
 ) -> "SetCriterion":
     """The criterion for a kind of model with the published costs and weights, its matcher inside.
 
     Args:
-        eos_coef, bbox_loss_coef, giou_loss_coef: what a recipe may set otherwise; the costs of the matcher stay.
+        eos_coef, bbox_loss_coef, giou_loss_coef: weights of the loss that a recipe may set otherwise.
+        set_cost_bbox, set_cost_giou: likewise, of the matching cost.
     """
     weights = {**LOSS_WEIGHTS, "loss_bbox": bbox_loss_coef, "loss_giou": giou_loss_coef}
-    return SetCriterion(config.num_classes, HungarianMatcher(), weights, eos_coef)
+    matcher = HungarianMatcher(cost_bbox=set_cost_bbox, cost_giou=set_cost_giou)
+    return SetCriterion(config.num_classes, matcher, weights, eos_coef)
 
 
 class SetCriterion(nn.Module):

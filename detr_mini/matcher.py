@@ -17,6 +17,7 @@ from detr_mini.class_terms import ClassTerm, SoftmaxTerm
 
 Targets = Sequence[dict[str, Tensor]]
 
+MATCHING_COSTS = {"cost_class": 1.0, "cost_bbox": 5.0, "cost_giou": 2.0}
 MARGIN = 0.01  # of the picture, by which a target box may leave it: annotations and half precision are rounded
 
 
@@ -52,9 +53,9 @@ class HungarianMatcher(nn.Module):
 
     def __init__(
         self,
-        cost_class: float = 1.0,
-        cost_bbox: float = 5.0,
-        cost_giou: float = 2.0,
+        cost_class: float = MATCHING_COSTS["cost_class"],
+        cost_bbox: float = MATCHING_COSTS["cost_bbox"],
+        cost_giou: float = MATCHING_COSTS["cost_giou"],
         class_term: ClassTerm | None = None,
     ) -> None:
         super().__init__()

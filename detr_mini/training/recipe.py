@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from detr_mini.data.transforms import PAPER_SIZES
 from detr_mini.errors import ConfigError
 from detr_mini.loss import EOS_COEF, LOSS_WEIGHTS
+from detr_mini.matcher import MATCHING_COSTS
 from detr_mini.modeling.config import require_field_types
 
 OPTIMIZERS = ("adamw", "muon")
@@ -33,8 +34,10 @@ class Recipe:
     lr_drop: int | None = 200  # epoch after which the rates fall to a tenth; None: a cosine down to zero
     clip_max_norm: float = 0.1  # a longer gradient is shortened to this
     eos_coef: float = EOS_COEF  # weight of "no object" in the class loss
-    bbox_loss_coef: float = LOSS_WEIGHTS["loss_bbox"]  # weight of the L1 loss; the matching cost stays as published
-    giou_loss_coef: float = LOSS_WEIGHTS["loss_giou"]  # weight of the GIoU loss, likewise
+    bbox_loss_coef: float = LOSS_WEIGHTS["loss_bbox"]  # weight of the L1 loss
+    giou_loss_coef: float = LOSS_WEIGHTS["loss_giou"]  # weight of the GIoU loss
+    set_cost_bbox: float = MATCHING_COSTS["cost_bbox"]  # weight of the L1 distance in the matching cost
+    set_cost_giou: float = MATCHING_COSTS["cost_giou"]  # weight of the GIoU in the matching cost
     sizes: tuple[int, ...] | None = PAPER_SIZES  # short sides drawn in training; None: as in evaluation
     eval_every: int = 1  # epochs between evaluations
 
@@ -44,7 +47,8 @@ class Recipe:
             self._require(field, getattr(self, field) >= 1, "must be at least 1")
         self._require("optimizer", self.optimizer in OPTIMIZERS, f"is not known; use {' or '.join(OPTIMIZERS)}")
         not_negative = ("lr", "lr_backbone", "lr_muon", "weight_decay", "warmup_steps", "eos_coef")
-        for field in (*not_negative, "bbox_loss_coef", "giou_loss_coef"):
+        box_terms = ("bbox_loss_coef", "giou_loss_coef", "set_cost_bbox", "set_cost_giou")
+        for field in (*not_negative, *box_terms):
             self._require(field, getattr(self, field) >= 0, "must not be negative")
         self._require("clip_max_norm", self.clip_max_norm > 0, "must be above 0; a very large one clips nothing")
         self._require("lr_drop", self.lr_drop is None or self.lr_drop >= 1, "must be an epoch from 1, or None")

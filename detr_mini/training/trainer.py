@@ -73,7 +73,8 @@ class Trainer:
         torch.manual_seed(seed)
         model = model if isinstance(model, DETR) else DETR(model)
         self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        coefficients = {name: getattr(recipe, name) for name in ("eos_coef", "bbox_loss_coef", "giou_loss_coef")}
+        names = ("eos_coef", "bbox_loss_coef", "giou_loss_coef", "set_cost_bbox", "set_cost_giou")
+        coefficients = {name: getattr(recipe, name) for name in names}
         self.criterion = build_criterion(model.config, **coefficients).to(self.device)
         self.optimizer = make_optimizer(self.model, recipe)
         # What has to be the same when the run goes on.
