@@ -103,7 +103,8 @@ def settle(page: Page) -> None:
             await soon(window.MathJax?.startup?.promise, 20000);
             for (let y = 0; y < document.documentElement.scrollHeight; y += innerHeight) {
                 scrollTo({top: y, behavior: 'instant'});
-                await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+                // A headless page that is not shown may get no frames at all.
+                await soon(new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done))), 1000);
             }
             const loading = [...document.images].filter(i => !i.complete && i.checkVisibility());
             await soon(Promise.all(loading.map(i => new Promise(done => { i.onload = i.onerror = done; }))), 10000);
@@ -117,10 +118,10 @@ def wait_for_colours(page: Page) -> None:
     """After a change of theme, say: until nothing fades any more."""
     page.evaluate(
         """async () => {
-            await new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)));
+            const soon = waited => Promise.race([waited, new Promise(done => setTimeout(done, 1000))]);
+            await soon(new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done))));
             const fading = document.getAnimations().filter(a => a.effect.getComputedTiming().endTime < Infinity);
-            const long = new Promise(done => setTimeout(done, 1000));
-            await Promise.race([Promise.allSettled(fading.map(a => a.finished)), long]);
+            await soon(Promise.allSettled(fading.map(a => a.finished)));
         }"""
     )
 
