@@ -104,7 +104,7 @@ def long_step(self, *batch):
     if self.steps == 2:
         print("in the step", flush=True)
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
-        ctypes.CDLL(None).sleep(60)
+        ctypes.CDLL(None).sleep(600)
     return step(self, *batch)
 
 Trainer.step = long_step
@@ -124,9 +124,7 @@ def test_signals_in_a_long_step_are_answered_at_once(town, tmp_path, number):
         process.send_signal(number)
         while "a second signal stops at once" not in process.stderr.readline():
             assert process.poll() is None
-        began = time.monotonic()
         process.send_signal(number)
-        # By the thread, or by the signal itself where Python got its turn between the two.
-        assert process.wait(timeout=30) in (128 + number, -number)
-        assert time.monotonic() - began < 20
+        # By the thread, or by the signal itself where Python got its turn between the two; long before the step ends.
+        assert process.wait(timeout=120) in (128 + number, -number)
     assert CheckpointFolder(out).newest()[1]["batch"] == 2, "the last checkpoint is what is kept"
