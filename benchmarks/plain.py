@@ -52,7 +52,7 @@ class Stack(nn.Module):
 
 
 class PlainEncoderLayer(nn.Module):
-    """Self-attention over the cells, then two linear layers; each added to its input and normalised."""
+    """Self-attention over the cells, then two linear layers; each added to its input and normalized."""
 
     def __init__(self, d: int, heads: int, dim_feedforward: int, dropout: float) -> None:
         super().__init__()

@@ -163,7 +163,7 @@ def detector_step(
 ) -> Row:
     """Forward pass in bf16, loss, backward pass, clipping and AdamW for DETR-R50 with all auxiliary losses.
 
-    With these Hugging Face's decoder feeds its normalised output to the next layer, which DETR does not. The sides are
+    With these Hugging Face's decoder feeds its normalized output to the next layer, which DETR does not. The sides are
     therefore compared without them and in fp32, on small pictures; then both get them.
     """
     theirs, ours, _ = make_detectors((32, 32))

@@ -1,6 +1,6 @@
-"""The colours of every figure, and of the boxes that ``predict`` draws."""
+"""The colors of every figure, and of the boxes that ``predict`` draws."""
 
-# Okabe and Ito's palette, which stays apart under the common kinds of colour blindness
+# Okabe and Ito's palette, which stays apart under the common kinds of color blindness
 # (Wong, "Points of view: Color blindness", Nature Methods 8, 2011). Its yellow is left out: on a
 # light card it is too pale for a line.
 COLOURS = {

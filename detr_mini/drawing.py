@@ -14,7 +14,7 @@ BRIGHT = 0.5  # luminance from which on a label has dark text
 
 
 def draw_detections(image: Tensor, found: Mapping[str, Tensor], class_names: Mapping[int, str]) -> Image.Image:
-    """An image with its detections: boxes in the colour of their class, with name and score.
+    """An image with its detections: boxes in the color of their class, with name and score.
 
     Args:
         image: ``(3, H, W)`` uint8.
@@ -50,7 +50,7 @@ def detection_texts(found: Mapping[str, Tensor], class_names: Mapping[int, str])
 
 
 def _colour(label: int, class_names: Mapping[int, str]) -> str:
-    """The same for a class in every image; with more classes than colours some share one."""
+    """The same for a class in every image; with more classes than colors some share one."""
     known = sorted(class_names)
     number = known.index(label) if label in class_names else label
     return list(COLOURS.values())[number % len(COLOURS)]
@@ -81,6 +81,6 @@ def _draw_label(draw: ImageDraw.ImageDraw, box: Sequence[float], colour: str, te
 
 
 def _luminance(colour: str) -> float:
-    """How bright a colour is to the eye, from 0 to 1 (Rec. 709, without the curve)."""
+    """How bright a color is to the eye, from 0 to 1 (Rec. 709, without the curve)."""
     red, green, blue = ImageColor.getrgb(colour)[:3]
     return (0.2126 * red + 0.7152 * green + 0.0722 * blue) / 255

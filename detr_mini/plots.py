@@ -1,4 +1,4 @@
-"""Figures of detections and of slots with Matplotlib, in the book's colours: ``pip install "detr-mini[plots]"``."""
+"""Figures of detections and of slots with Matplotlib, in the book's colors: ``pip install "detr-mini[plots]"``."""
 
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SMALL, LARGE = 0.03, 0.06  # shares of the picture: in a slot panel boxes below are "small", from there on "large"
-SLOT_KINDS = {  # of boxes, and their colours, in the order in which slot panels draw them
+SLOT_KINDS = {  # of boxes, and their colors, in the order in which slot panels draw them
     "medium": QUIET,
     "large, wide": COLOURS["vermilion"],
     "large, tall": COLOURS["blue"],
@@ -34,7 +34,7 @@ def draw_boxes(ax: "Axes", image: Any, boxes: Tensor, texts: Sequence[str], *, c
         image: PIL image or ``(H, W, 3)`` array.
         boxes: ``(M, 4)``, xyxy in the image's pixels.
         texts: one a box; may be empty strings.
-        colours: one a box; the book's colours in turn by default.
+        colours: one a box; the book's colors in turn by default.
     """
     from matplotlib.patches import Rectangle
 
@@ -63,7 +63,7 @@ def slot_panels(
 ) -> "Figure":
     """One panel a query: where its box falls on every image, as in figure 7 of the DETR paper.
 
-    A point is the center of a box. Green: small. Vermilion: large and wide. Blue: large and tall. Grey: in between.
+    A point is the center of a box. Green: small. Vermilion: large and wide. Blue: large and tall. Gray: in between.
 
     Args:
         boxes: ``(images, N, 4)`` as cxcywh in [0, 1], from :func:`detr_mini.interpret.slot_boxes`.
@@ -94,7 +94,7 @@ def slot_panels(
 
 
 def slot_kinds(boxes: Tensor) -> list[tuple[Tensor, str, float]]:
-    """Split boxes ``(M, 4)`` by size and shape; each kind with its colour and point size, largest kind drawn first."""
+    """Split boxes ``(M, 4)`` by size and shape; each kind with its color and point size, largest kind drawn first."""
     kinds = slot_kind(boxes.numpy())
     return [
         (boxes[kinds == number], colour, 7.0 if kind.startswith("large") else 2.5)

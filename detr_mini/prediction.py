@@ -79,7 +79,7 @@ def to_image(image: ImageLike) -> Tensor:
         return read_image(image)
     if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
         raise ImageError(
-            f"a tensor must be (3, H, W) uint8, as read_image gives it: colors from 0 to 255, not normalised. This is "
+            f"a tensor must be (3, H, W) uint8, as read_image gives it: colors from 0 to 255, not normalized. This is "
             f"{tuple(image.shape)} {str(image.dtype).removeprefix('torch.')}"
         )
     return image

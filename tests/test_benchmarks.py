@@ -227,13 +227,13 @@ def test_the_transformer_case_runs_and_refuses_other_weights(monkeypatch: pytest
     assert "12 tokens" in row.what
     make = models.make_transformers
 
-    def spoilt(widths: models.Widths) -> dict[str, torch.nn.Module]:
+    def spoiled(widths: models.Widths) -> dict[str, torch.nn.Module]:
         made = make(widths)
         with torch.no_grad():
             made["ours"].decoder.norm.weight *= 1.01
         return made
 
-    monkeypatch.setattr(models, "make_transformers", spoilt)
+    monkeypatch.setattr(models, "make_transformers", spoiled)
     with pytest.raises(AssertionError):
         models.transformer(ONCE, (3, 4), target=0, widths=SMALL)
 

@@ -219,7 +219,7 @@ from IPython.display import display
 from PIL import Image
 file = io.BytesIO()
 Image.linear_gradient("L").convert("RGB").save(file, "png")
-data = {"image/png": base64.b64encode(file.getvalue()).decode(), "text/plain": "A grey ramp."}
+data = {"image/png": base64.b64encode(file.getvalue()).decode(), "text/plain": "A gray ramp."}
 display(data, raw=True)
 """
 

@@ -43,7 +43,7 @@ def test_the_class_term_is_left_out_of_the_total(run):
     assert run.criterion.total(losses) == 7
 
 
-def test_the_new_head_is_not_in_the_optimiser(run):
+def test_the_new_head_is_not_in_the_optimizer(run):
     broken_runs.replace_the_head(run)
     stepped = {id(weight) for group in run.optimizer.param_groups for weight in group["params"]}
     assert id(run.model.class_embed.weight) not in stepped

@@ -170,7 +170,7 @@ AXE_TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practi
 
 
 def thin_out_code(page: Page) -> None:
-    """Of ten thousand words of coloured code leave one of each kind in its colour: axe has a fifth of the work.
+    """Of ten thousand words of colored code leave one of each kind in its color: axe has a fifth of the work.
 
     The shade at the edge of long lines goes, too: over a gradient axe cannot tell the contrast, and says nothing.
     """
@@ -188,7 +188,7 @@ def thin_out_code(page: Page) -> None:
 
 
 def mark_kinds_of_words(page: Page) -> None:
-    """Mark three elements of all whose words have the same colour and size on the same ground.
+    """Mark three elements of all whose words have the same color and size on the same ground.
 
     One would do, but axe cannot judge an element that another one covers in part.
     """
@@ -367,7 +367,7 @@ def tile(figure: Figure, sheet: str, row: int, column: int, site: Path) -> np.nd
 
 
 def cell_colours(screenshot: bytes, figure: Figure) -> np.ndarray:
-    """The colour in the middle of each cell of a panel."""
+    """The color in the middle of each cell of a panel."""
     pixels = np.asarray(Image.open(io.BytesIO(screenshot)).convert("RGB"), dtype=int)
     rows, columns = (
         ((np.arange(count) + 0.5) * size / count).astype(int)
@@ -444,7 +444,7 @@ def assert_slot(shown: Locator, figure: Figure, moment: int, query: int) -> None
     assert re.search(rf"\b{query}\b.*\b{re.escape(label)}\b", said), said
     expect(shown.locator("input")).to_have_attribute("aria-valuetext", label)
     pixels = drawn(shown.locator(".large"))
-    coloured = np.ptp(pixels, axis=-1) > 40  # the ring around the center on the shown picture is grey
+    coloured = np.ptp(pixels, axis=-1) > 40  # the ring around the center on the shown picture is gray
     empty = np.abs(pixels - pixels[-3, 3]).max(axis=-1) < 40
     height, width = coloured.shape
     at = np.round(slot_points(figure, moment, query) * [width - 1, height - 1]).astype(int)

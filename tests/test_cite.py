@@ -58,6 +58,6 @@ def test_the_paper_is_cited_as_in_the_references() -> None:
     )
 
 
-def test_the_licence_is_that_of_the_package() -> None:
+def test_the_license_is_that_of_the_package() -> None:
     assert f"({PACKAGE['license']})" in PAGE
     assert "Apache License Version 2.0" in one_line(read("LICENSE"))

@@ -124,7 +124,7 @@ def test_sentences_of_scenes_are_of_the_grammar() -> None:
 
 
 def test_counts_agree_with_the_annotation() -> None:
-    """Without colours and places, no phrase says more of a kind than there are."""
+    """Without colors and places, no phrase says more of a kind than there are."""
     for index in range(60):
         drawn = draw_scene(index)
         kinds = Counter(thing.category_id for thing in drawn.objects for _ in range(MANY if thing.iscrowd else 1))
@@ -133,7 +133,7 @@ def test_counts_agree_with_the_annotation() -> None:
 
 
 def test_colours_are_those_that_the_town_was_painted_with(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cars are painted in one colour each; what is said of them is compared with the paint that was drawn by lot."""
+    """Cars are painted in one color each; what is said of them is compared with the paint that was drawn by lot."""
     from detr_mini.data import sprites, tiny_town
 
     names = dict(zip(sprites.CAR_PAINT, ("red", "blue", "white", "green", "purple", "red"), strict=True))

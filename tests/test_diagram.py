@@ -58,7 +58,7 @@ def test_nothing_is_lit_unless_asked_for() -> None:
     assert not [link for link in tree().iter("a") if "aria-current" in link.attrib]
 
 
-def test_every_part_is_labelled_in_the_picture_and_in_words() -> None:
+def test_every_part_is_labeled_in_the_picture_and_in_words() -> None:
     root = tree()
     written = {text.text for text in root.iter(f"{SVG}text")}
     assert {line for parts in PARTS.values() for part in parts for line in part.lines} <= written

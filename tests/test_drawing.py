@@ -1,4 +1,4 @@
-"""Detections drawn with Pillow: where they belong, in the colour of their class, at any size."""
+"""Detections drawn with Pillow: where they belong, in the color of their class, at any size."""
 
 import numpy as np
 import pytest
@@ -20,14 +20,14 @@ def found(*boxes, labels=None):
 
 
 def colour_of(picture, x, y):
-    """The colour of the book's palette that a pixel has, if any."""
+    """The color of the book's palette that a pixel has, if any."""
     pixel = picture.getpixel((x, y))
     return next((name for name, colour in COLOURS.items() if ImageColor.getrgb(colour) == pixel), None)
 
 
 def test_a_box_is_drawn_on_its_edges_and_nowhere_else():
-    grey = torch.full((3, 600, 1000), 128, dtype=torch.uint8)
-    picture = draw_detections(grey, found([200, 150, 700, 500]), NAMES)
+    gray = torch.full((3, 600, 1000), 128, dtype=torch.uint8)
+    picture = draw_detections(gray, found([200, 150, 700, 500]), NAMES)
     assert picture.size == (1000, 600)
     for x, y in [(200, 300), (700, 300), (450, 150), (450, 500)]:
         assert colour_of(picture, x, y) == "blue"

@@ -14,7 +14,7 @@ from PIL import Image
 
 def picture(colour: tuple[int, int, int], kind: str = "webp", size: tuple[int, int] = (300, 100)) -> bytes:
     file = io.BytesIO()
-    noise = Image.effect_noise(size, 80).convert("RGB")  # a plain colour would be too short to be worth a file
+    noise = Image.effect_noise(size, 80).convert("RGB")  # a plain color would be too short to be worth a file
     Image.blend(noise, Image.new("RGB", size, colour), 0.5).save(file, kind)
     return file.getvalue()
 

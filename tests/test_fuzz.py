@@ -453,7 +453,7 @@ def test_every_kind_of_picture_is_read(root: Path, small_limit: None) -> None:
 
 BROKEN_PICTURES = {
     "ghostscript.eps": "Ghostscript was looked for, to run the file",
-    "grey_16_bit.png": "every value above 255 became white",
+    "gray_16_bit.png": "every value above 255 became white",
     "strip.png": "its short side was resized to 0 pixels",
     "too_large.ppm": "Pillow warned, and began to decode 108 million pixels",
 }

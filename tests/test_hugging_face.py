@@ -1,6 +1,6 @@
 """Parity with transformers' ``DetrForObjectDetection`` on random weights carried over both ways.
 
-Its configuration has ``auxiliary_loss``, which stays off here: with it on, its decoder feeds the normalised output of a
+Its configuration has ``auxiliary_loss``, which stays off here: with it on, its decoder feeds the normalized output of a
 layer to the next one, and the forward pass is no longer that of DETR.
 """
 
@@ -58,7 +58,7 @@ def theirs(body: str, positions: str) -> Any:
 
 
 @torch.no_grad()
-def randomise(model: Any) -> Any:
+def randomize(model: Any) -> Any:
     """Weights as after training, the statistics of the frozen norms too; all large enough to leave a trace."""
     torch.manual_seed(0)
     for name, value in model.state_dict().items():
@@ -111,7 +111,7 @@ def names_of_their_resnet(key: str) -> str:
 
 @pytest.mark.parametrize(("body", "positions"), [("resnet18", "learned"), ("resnet50", "sine")])
 def test_their_weights_in_our_model(body: str, positions: str) -> None:
-    other = randomise(theirs(body, positions))
+    other = randomize(theirs(body, positions))
     ours = DETR(our_config(body, positions))
     ours.load_state_dict(from_hugging_face(other.state_dict()), strict=True)
     compare(ours, other)
@@ -119,7 +119,7 @@ def test_their_weights_in_our_model(body: str, positions: str) -> None:
 
 @pytest.mark.parametrize(("body", "positions"), [("resnet18", "sine"), ("resnet50", "learned")])
 def test_our_weights_in_their_model(body: str, positions: str) -> None:
-    ours = randomise(DETR(our_config(body, positions)))
+    ours = randomize(DETR(our_config(body, positions)))
     other = theirs(body, positions)
     carried = {names_of_their_resnet(key): value for key, value in to_hugging_face(ours.state_dict()).items()}
     other.load_state_dict(carried, strict=True)
@@ -127,7 +127,7 @@ def test_our_weights_in_their_model(body: str, positions: str) -> None:
 
 
 def test_there_and_back_changes_nothing() -> None:
-    state = randomise(DETR(our_config("resnet18", "learned"))).state_dict()
+    state = randomize(DETR(our_config("resnet18", "learned"))).state_dict()
     there = to_hugging_face(state)
     assert all(key.startswith(("model.", "class_labels_classifier.", "bbox_predictor.")) for key in there)
     back = from_hugging_face(there)
@@ -144,7 +144,7 @@ def older(key: str) -> str:
 
 @pytest.mark.parametrize("resnet", ["timm", "transformers"])
 def test_older_names(resnet: str) -> None:
-    state = randomise(DETR(our_config("resnet18", "learned"))).state_dict()
+    state = randomize(DETR(our_config("resnet18", "learned"))).state_dict()
     there = to_hugging_face(state)
     if resnet == "transformers":
         there = {names_of_their_resnet(key): value for key, value in there.items()}
@@ -160,7 +160,7 @@ def test_older_names(resnet: str) -> None:
 def test_a_file_of_theirs_loads(tmp_path: Any) -> None:
     from safetensors.torch import save_file
 
-    other = randomise(theirs("resnet18", "sine"))
+    other = randomize(theirs("resnet18", "sine"))
     save_file(other.state_dict(), tmp_path / "model.safetensors")
     compare(load(tmp_path / "model.safetensors", nheads=4), other)
     torch.save(other.state_dict(), tmp_path / "pytorch_model.bin")
@@ -168,7 +168,7 @@ def test_a_file_of_theirs_loads(tmp_path: Any) -> None:
 
 
 def test_matching_and_losses_agree() -> None:
-    other = randomise(theirs("resnet18", "sine"))
+    other = randomize(theirs("resnet18", "sine"))
     ours = DETR(our_config("resnet18", "sine")).eval()
     ours.load_state_dict(from_hugging_face(other.state_dict()))
     batch = NestedTensor.from_images(pictures())

@@ -92,7 +92,7 @@ AS_BYTES = np.round(GREYS / 257).astype(np.uint8)
 
 
 @pytest.mark.parametrize(("mode", "form"), [("I;16", "PNG"), ("I;16", "TIFF"), ("I;16B", "TIFF"), ("I", "PPM")])
-def test_16_bit_grey_becomes_8_bit_grey(tmp_path: Path, mode: str, form: str) -> None:
+def test_16_bit_gray_becomes_8_bit_gray(tmp_path: Path, mode: str, form: str) -> None:
     dtype = {"I;16": "<u2", "I;16B": ">u2", "I": "<i4"}[mode]
     picture = Image.frombytes(mode, (5, 3), GREYS.astype(dtype).tobytes())
     data = encoded(picture, form)

@@ -93,13 +93,13 @@ def test_few_colours_are_stored_as_a_palette_and_many_in_full(shown: list[Any]) 
     show(draw(), alt="Three rising lines, one above the other.")
     fig, ax = plt.subplots()
     ax.imshow(torch.rand(60, 60, 3).numpy())
-    show(fig, alt="Sixty by sixty random colours.")
+    show(fig, alt="Sixty by sixty random colors.")
     few, many = (Image.open(io.BytesIO(base64.b64decode(data["image/png"]))) for data, _ in shown)
     assert (few.mode, many.mode) == ("P", "RGB")
 
 
 def ramps_with_a_stripe() -> np.ndarray:
-    """Thousands of soft colours, as of a sky over water, and one thin red line."""
+    """Thousands of soft colors, as of a sky over water, and one thin red line."""
     across, down = np.meshgrid(np.linspace(0, 1, 300), np.linspace(0, 1, 200))
     soft = np.stack([120 + 100 * across, 160 + 60 * down, 230 - 90 * across * down], axis=-1).round().astype(np.uint8)
     soft[100, 140:160] = (200, 30, 40)

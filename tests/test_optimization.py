@@ -1,4 +1,4 @@
-"""Which parameters are trained by what, and that two optimisers step, save and go on as one."""
+"""Which parameters are trained by what, and that two optimizers step, save and go on as one."""
 
 from dataclasses import replace
 

@@ -53,7 +53,7 @@ def test_links_lead_to_places_of_the_document(chapter: pdf.Chapter) -> None:
     assert "large" in chapter.article.get_text()
 
 
-def test_a_slider_becomes_three_labelled_pictures(chapter: pdf.Chapter) -> None:
+def test_a_slider_becomes_three_labeled_pictures(chapter: pdf.Chapter) -> None:
     figure = chapter.article.select_one("figure")
     assert figure is not None
     assert [image["src"] for image in figure.select("img")] == ["0.webp", "2.webp", "3.webp"]

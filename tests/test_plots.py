@@ -1,4 +1,4 @@
-"""Plots: every box is drawn, in the colour of its kind."""
+"""Plots: every box is drawn, in the color of its kind."""
 
 import pytest
 import torch

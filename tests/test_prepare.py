@@ -21,7 +21,7 @@ TINY = get_config("nano", hidden_dim=16, nheads=2, enc_layers=1, dec_layers=1, d
 
 
 def write_folder(root: Path, size: tuple[int, int], images: int = 3) -> Path:
-    """A COCO folder of grey images, each with one object, of a class with the id 3."""
+    """A COCO folder of gray images, each with one object, of a class with the id 3."""
     width, height = size
     for split in ("train", "val"):
         (root / split).mkdir(parents=True)

@@ -177,9 +177,9 @@ def test_every_chinese_sign_of_the_book_is_in_its_font() -> None:
     assert not wanted - have, f"see CONTRIBUTING.md, A term: {''.join(sorted(wanted - have))}"
 
 
-def test_every_font_is_named_in_its_licence() -> None:
-    licence = (FONTS / "OFL.txt").read_text()
-    assert all(path.name in licence for path in FONTS.glob("*.woff*"))
+def test_every_font_is_named_in_its_license() -> None:
+    license = (FONTS / "OFL.txt").read_text()
+    assert all(path.name in license for path in FONTS.glob("*.woff*"))
     css = (BOOK / "_static" / "book.css").read_text()
     assert sorted(re.findall(r'url\("fonts/([^"]+)"\)', css)) == sorted(path.name for path in FONTS.glob("*.woff*"))
 

@@ -190,12 +190,12 @@ def test_objects_stand_out_from_what_is_behind_them(scenes: list[Scene]) -> None
     """Their outline is darker than the background next to it, by a margin that a detector and an eye can see."""
     steps = []
     for scene in scenes:
-        grey = np.asarray(scene.image.convert("L"), dtype=float)
+        gray = np.asarray(scene.image.convert("L"), dtype=float)
         thing = scene.segments > 4
         rim = thing[:, 1:-1] & (~thing[:, :-2] | ~thing[:, 2:])
         outside = ~thing[:, 1:-1] & (thing[:, :-2] | thing[:, 2:])
         if rim.any():
-            steps.append(grey[:, 1:-1][outside].mean() - grey[:, 1:-1][rim].mean())
+            steps.append(gray[:, 1:-1][outside].mean() - gray[:, 1:-1][rim].mean())
     assert np.mean(steps) > 25
 
 

@@ -367,10 +367,10 @@ def test_a_picture_that_vanishes_costs_nothing(town_copy, tmp_path):
 
 
 def test_a_bug_in_a_transform_keeps_its_traceback(town, tmp_path, monkeypatch):
-    def misspelt(self, draw):
+    def misspelled(self, draw):
         return draw.colour
 
-    monkeypatch.setattr(SeededImages, "__getitem__", misspelt)
+    monkeypatch.setattr(SeededImages, "__getitem__", misspelled)
     for workers in (0, 1):
         out = tmp_path / f"run{workers}"
         with pytest.raises(AttributeError, match="'tuple' object has no attribute 'colour'"):

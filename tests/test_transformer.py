@@ -26,10 +26,10 @@ def make(*, pre_norm: bool = False, enc_layers: int = 2, dec_layers: int = 3, dr
         dropout=dropout,
         pre_norm=pre_norm,
     )
-    return randomise(model).eval()
+    return randomize(model).eval()
 
 
-def randomise(module: Any) -> Any:
+def randomize(module: Any) -> Any:
     """Biases and norms as after training: with zeros and ones many a mistake would stay unseen."""
     with torch.no_grad():
         for parameter in module.parameters():
@@ -195,7 +195,7 @@ class Written:
 
 
 def layer_of(kind: Any, *, pre_norm: bool) -> Any:
-    return randomise(kind(D, HEADS, dim_feedforward=WIDE, dropout=0.0, pre_norm=pre_norm)).eval()
+    return randomize(kind(D, HEADS, dim_feedforward=WIDE, dropout=0.0, pre_norm=pre_norm)).eval()
 
 
 def test_encoder_layers_written_out() -> None:

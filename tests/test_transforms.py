@@ -59,7 +59,7 @@ def extent(bright: Tensor) -> list[int]:
     return [int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1]
 
 
-def test_without_sizes_only_flip_and_normalise() -> None:
+def test_without_sizes_only_flip_and_normalize() -> None:
     image, target = sample((30, 40), [[4, 6, 14, 21]])
     image[0, 10, 5] = 51
     for seed in range(8):
@@ -257,7 +257,7 @@ def test_size_beyond_the_maximum_is_refused(size: int) -> None:
         train_transforms([50, size], max_size=100)
 
 
-def test_normalise_boxes_by_hand() -> None:
+def test_normalize_boxes_by_hand() -> None:
     _, target = NormalizeBoxes()(*sample((10, 20), [[0, 0, 20, 10], [5, 2, 10, 6]]))
     torch.testing.assert_close(target["boxes"], torch.tensor([[0.5, 0.5, 1, 1], [0.375, 0.4, 0.25, 0.4]]))
 

@@ -60,7 +60,7 @@ def forget_the_class_term(run: Trainer) -> None:
 
 
 def replace_the_head(run: Trainer) -> None:
-    """The class head is replaced after the optimiser was made, which goes on stepping the old one."""
+    """The class head is replaced after the optimizer was made, which goes on stepping the old one."""
     old = run.model.class_embed
     run.model.class_embed = nn.Linear(old.in_features, old.out_features)
 

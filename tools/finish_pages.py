@@ -31,7 +31,7 @@ PUNCTUATED = re.compile(r'<span class="math notranslate nohighlight">[^<]*</span
 DIAGRAM = re.compile(r'(<a href="\w+)\.ipynb(" aria-label=)')
 # One of the two thousand icons that the theme has a rule for.
 ICON_RULE = re.compile(r'((?:\.fa-[a-z0-9-]+:before,?)+)\{content:"[^"]*"\}')
-HEAVY = 100_000  # bytes: a drawing of few colours is less, a drawn scene is more
+HEAVY = 100_000  # bytes: a drawing of few colors is less, a drawn scene is more
 # What the theme brings along and no page asks for: sources of its scripts, and fonts in older formats.
 UNUSED = (
     "*.map",

@@ -63,7 +63,7 @@ def cell_id(cell: NotebookNode, seen: dict[str, int]) -> str:
     return name if seen[name] == 1 else f"{name}-{seen[name]}"
 
 
-def normalise(notebook: NotebookNode) -> None:
+def normalize(notebook: NotebookNode) -> None:
     """Take out of the outputs what differs between two runs of the same code, in place."""
     for count, cell in enumerate((c for c in notebook.cells if c.cell_type == "code"), start=1):
         cell.execution_count = count
@@ -76,7 +76,7 @@ def normalise(notebook: NotebookNode) -> None:
 
 
 def merge_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """How a kernel cuts its prints into messages is chance: join neighbours of one stream."""
+    """How a kernel cuts its prints into messages is chance: join neighbors of one stream."""
     merged: list[NotebookNode] = []
     for output in outputs:
         last = merged[-1] if merged else None
@@ -97,7 +97,7 @@ def build(name: str, book: Path) -> list[str]:
         client.execute()
     except (CellExecutionError, DeadKernelError, TimeoutError) as error:
         return [f"{name}: a cell failed; the stored notebook is as it was\n{error}"]
-    normalise(notebook)
+    normalize(notebook)
     unfinished = book / f"{name}.ipynb.tmp"
     unfinished.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8", newline="\n")
     unfinished.replace(book / f"{name}.ipynb")

@@ -41,7 +41,7 @@ PLAY = "In the rendered book and in Jupyter, this figure can be played with."
 WEIGHTS = {400: "1 500", 600: "501 650", 700: "651 1000"}  # printed, and the weights asked for that each stands for
 SHORT = 20  # lines of code that stay on one page
 POINTERS = ("for", "aria-labelledby", "aria-describedby", "aria-controls")  # attributes that hold ids
-# Names and punctuation of the code have the colour of text: without their tags, nine tenths of the document's.
+# Names and punctuation of the code have the color of text: without their tags, nine tenths of the document's.
 PLAIN = re.compile(r'<span class="(?:n|nn|nx|o|p|w)">([^<]*)</span>')
 LEFT_OUT = "script, button, a.headerlink, a[download], details.hide.above-input, .pst-js-only"
 
@@ -369,7 +369,7 @@ def bookmarks(parent: pikepdf.Object) -> Iterator[pikepdf.Object]:
 
 
 def pack(image: pikepdf.Stream) -> None:
-    """Store a picture as JPEG where this halves it: drawn scenes, not charts of few colours."""
+    """Store a picture as JPEG where this halves it: drawn scenes, not charts of few colors."""
     if image.get("/Subtype") != "/Image" or image.get("/Filter") != "/FlateDecode":
         return
     width, height, pixels = int(image.Width), int(image.Height), image.read_bytes()

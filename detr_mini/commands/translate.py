@@ -14,7 +14,7 @@ EXAMPLES = [
     "< sentences.txt",
 ]
 CLOSED = """The shipped translator knows the sentences of a small grammar about the drawn town: up to six things of a
-kind, or many, their colour, their place, and what they are left or right of, in front of, behind, next to, above or
+kind, or many, their color, their place, and what they are left or right of, in front of, behind, next to, above or
 below. "There is" may be left out. Its words put together in other ways are translated, too, but what comes out means
 nothing."""
 

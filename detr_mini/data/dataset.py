@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class DetectionDataset(Protocol):
     """Images with their objects, as :class:`.CocoDetection` has them.
 
-    An item is ready for the model: a normalised image ``(3, H, W)``, and a target with ``labels`` ``(T,)`` int64 and
+    An item is ready for the model: a normalized image ``(3, H, W)``, and a target with ``labels`` ``(T,)`` int64 and
     ``boxes`` ``(T, 4)``, cxcywh in [0, 1]. Evaluation also needs ``image_id`` ``()`` and ``orig_size`` ``(2,)``, height
     and width in pixels; a model with masks needs ``masks`` ``(T, H, W)`` bool.
     """

@@ -17,8 +17,8 @@ from detr_mini.data.tiny_town import CATEGORIES, Scene, SceneObject
 
 __all__ = ["describe"]
 
-# What each kind is painted with: by the name of the colour, under None what has no name that it may have, and under
-# REST what says nothing of its colour, as glass, tyres and the outline.
+# What each kind is painted with: by the name of the color, under None what has no name that it may have, and under
+# REST what says nothing of its color, as glass, tires and the outline.
 REST = ""
 DARK, GLASS, WHITE = (44, 38, 58), (178, 222, 240), (252, 250, 244)
 HALF_WHITE = [(240, 145, 146), (141, 175, 229), (254, 223, 132), (136, 205, 170), (244, 167, 197)]  # at edges
@@ -67,7 +67,7 @@ PAINT: dict[str, dict[str | None, list[tuple[int, int, int]]]] = {
         REST: [DARK, (196, 64, 44), (176, 48, 44), (214, 96, 48), (116, 168, 204), (255, 220, 110), (150, 128, 120)],
     },
 }
-MOST = {"ball": 0.9, "balloon": 0.7}  # what share of the paint has to have the colour, else 0.6
+MOST = {"ball": 0.9, "balloon": 0.7}  # what share of the paint has to have the color, else 0.6
 NAMES = {category.id: category.name for category in CATEGORIES}
 STUFF = {words: words.split()[-1] for words in PLACES}
 
@@ -86,9 +86,9 @@ class Seen(NamedTuple):
 def describe(scene: Scene) -> Sentence:
     """One or two phrases about what is largest in a scene; none where it is empty.
 
-    Things alike in kind, colour and place are one phrase, with their number; a crowd is many people. The first phrase
-    tells where its things are to the largest thing of all, if they all are on one side of it. A colour is named if most
-    pixels that show paint have it: a ball in two colours has none, nor has a thing whose colour the grammar has no
+    Things alike in kind, color and place are one phrase, with their number; a crowd is many people. The first phrase
+    tells where its things are to the largest thing of all, if they all are on one side of it. A color is named if most
+    pixels that show paint have it: a ball in two colors has none, nor has a thing whose color the grammar has no
     word for.
     """
     things = sorted((_seen(scene, thing) for thing in scene.objects), key=lambda one: -one.area)

@@ -1,6 +1,6 @@
 """A small language for scenes of Tiny Town: what is where, said in English and in Chinese.
 
-A sentence is a tuple of phrases. A phrase has a count, perhaps a colour, a kind of thing, perhaps a place, and perhaps
+A sentence is a tuple of phrases. A phrase has a count, perhaps a color, a kind of thing, perhaps a place, and perhaps
 a relation to a landmark, which is a phrase again: "two red cars on the road left of a bus". Both languages are written
 from the phrases, so neither is a translation of the other, and which word stands for which is known, not guessed.
 
@@ -15,7 +15,7 @@ What makes the pair worth translating:
   word, and 许多, many, takes none.
 
 The sentences to learn from leave out some pairs of words on purpose (``HELD_OUT``): of a red car and of a blue ball
-they speak, of a red ball never. The colours a kind may have, and the places, are those of the drawn town.
+they speak, of a red ball never. The colors a kind may have, and the places, are those of the drawn town.
 
 Chapter: *The Transformer of 2017*, ``book/03_seq2seq``.
 """
@@ -195,7 +195,7 @@ def _chinese_thing(phrase: Phrase, owner: tuple[int, int]) -> Iterator[Word]:
 SPLITS = ("train", "seen", "held_out", "longer")
 LONGEST = 24  # English words of the longest sentence to learn from
 LONGER = 36  # and of the longest of the split "longer"
-# Never together in the sentences to learn from: colour and thing, count and thing, relation and landmark.
+# Never together in the sentences to learn from: color and thing, count and thing, relation and landmark.
 HELD_OUT: frozenset[tuple[str | int, str]] = frozenset(
     [
         *(("red", "ball"), ("blue", "car"), ("green", "balloon"), ("pink", "tree"), ("white", "dog")),
@@ -206,7 +206,7 @@ HELD_OUT: frozenset[tuple[str | int, str]] = frozenset(
 
 
 def pairs(sentence: Sentence) -> set[tuple[str | int, str]]:
-    """What is together in a sentence: colour and kind, count and kind, relation and kind of the landmark."""
+    """What is together in a sentence: color and kind, count and kind, relation and kind of the landmark."""
     found: set[tuple[str | int, str]] = set()
     for top in sentence:
         phrase: Phrase | None = top

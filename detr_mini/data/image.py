@@ -16,7 +16,7 @@ from torch import Tensor
 from detr_mini.errors import ImageError
 
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # what photographs come in; EPS would start Ghostscript
-WHITE = 65_535  # of a 16-bit grey
+WHITE = 65_535  # of a 16-bit gray
 ORIENTATION = 0x0112  # the EXIF tag
 UPRIGHT = {  # how to turn a picture of that orientation; 1 is upright already
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -93,7 +93,7 @@ def image_to_tensor(image: Image.Image) -> Tensor:
 def to_rgb(image: Image.Image) -> Tensor:
     """A PIL image as RGB, (3, H, W) uint8.
 
-    Of 16-bit grey, 0 to 65,535 becomes 0 to 255. Transparency is left out: a pixel has the color that is stored for
+    Of 16-bit gray, 0 to 65,535 becomes 0 to 255. Transparency is left out: a pixel has the color that is stored for
     it, however transparent. Color profiles are not applied.
 
     Raises:

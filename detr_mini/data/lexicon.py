@@ -1,4 +1,4 @@
-"""The words for scenes of Tiny Town in English and Chinese: things, counts, colours, places and relations.
+"""The words for scenes of Tiny Town in English and Chinese: things, counts, colors, places and relations.
 
 Chapter: *The Transformer of 2017*, ``book/03_seq2seq``.
 """

@@ -1,6 +1,6 @@
 """The background of a Tiny Town scene: the light of the hour, the lie of the land, and how both are drawn.
 
-All lengths are scene pixels, y downwards. The ground is a plane seen from a camera ``eye`` metres above it, so a metre
+All lengths are scene pixels, y downwards. The ground is a plane seen from a camera ``eye`` meters above it, so a meter
 at the height y of the picture measures (y - horizon) / eye pixels, and everything on the ground follows from that.
 """
 
@@ -19,7 +19,7 @@ SKY, GRASS, ROAD, WATER = 1, 2, 3, 4  # segment ids of the four kinds of stuff
 
 @dataclass(frozen=True)
 class Mood:
-    """Colour of one hour of the day. Pairs run from far to near; ``light`` dims what stands in the scene, of 255."""
+    """Color of one hour of the day. Pairs run from far to near; ``light`` dims what stands in the scene, of 255."""
 
     sky: tuple[Colour, ...]
     sun: Colour
@@ -141,8 +141,8 @@ class Ground:
     eye: float
     patches: tuple[Patch, ...]
 
-    def metre(self, y: float) -> float:
-        """Pixels per metre for what stands at height y."""
+    def meter(self, y: float) -> float:
+        """Pixels per meter for what stands at height y."""
         return (y - self.horizon) / self.eye
 
     def kind_at(self, x: float, y: float) -> int:
@@ -197,7 +197,7 @@ def lay_ground(rng: random.Random, width: int, height: int) -> Ground:
 
 
 def paint_scenery(canvas: Canvas, ground: Ground, mood: Mood, rng: random.Random) -> None:
-    """Paint sky, hills and ground, labelling every pixel with the id of its stuff."""
+    """Paint sky, hills and ground, labeling every pixel with the id of its stuff."""
     w, h = float(ground.width), ground.horizon
     canvas.gradient(((-1, -1), (w + 1, -1), (w + 1, h + 2), (-1, h + 2)), mood.sky, SKY)
     sun = w * rng.uniform(0.12, 0.88)
@@ -292,18 +292,18 @@ FLOWERS: tuple[Colour, ...] = ((255, 255, 246), (255, 232, 120), (255, 190, 206)
 
 
 def _road(canvas: Canvas, ground: Ground, road: Patch, mood: Mood, rng: random.Random) -> None:
-    kerb, paint = lighter(mood.road[0], 0.55), lighter(mood.road[0], 0.75)
+    curb, paint = lighter(mood.road[0], 0.55), lighter(mood.road[0], 0.75)
     if road.crosses:
         _street_marks(
             canvas,
             ground,
             road,
-            kerb,
+            curb,
             paint,
             zebra=ground.width * rng.uniform(0.1, 0.8) if rng.random() < 0.35 else None,
         )
         return
-    canvas.polygon(road.outline(), kerb)
+    canvas.polygon(road.outline(), curb)
     canvas.gradient(road.outline(inset=0.03), mood.road, ROAD)
     foot, depth = road.bottom - ground.horizon, 1.0
     while depth > 0.04:  # dashes of equal length on the ground: their depths run in equal steps of 1 / depth
@@ -315,19 +315,19 @@ def _road(canvas: Canvas, ground: Ground, road: Patch, mood: Mood, rng: random.R
 
 
 def _street_marks(
-    canvas: Canvas, ground: Ground, road: Patch, kerb: Colour, paint: Colour, zebra: float | None
+    canvas: Canvas, ground: Ground, road: Patch, curb: Colour, paint: Colour, zebra: float | None
 ) -> None:
     edge, w = (road.bottom - road.top) * 0.07, ground.width + 1.0
     for top in (road.top, road.bottom - edge * 1.4):
-        canvas.polygon(((-1, top), (w, top), (w, top + edge), (-1, top + edge)), kerb)
+        canvas.polygon(((-1, top), (w, top), (w, top + edge), (-1, top + edge)), curb)
     y, middle = (road.top + road.bottom) / 2, ground.width / 2
-    step = ground.metre(y) * 2.4
+    step = ground.meter(y) * 2.4
     for x in (i * step for i in range(int(w / step) + 1)):
         canvas.polygon(((x, y), (x + step * 0.5, y), (x + step * 0.48, y + edge), (x - step * 0.02, y + edge)), paint)
     if zebra is None:
         return
     top, bottom = road.top + 2 * edge, road.bottom - 2.4 * edge
-    converge = ground.metre(top) / ground.metre(bottom)
+    converge = ground.meter(top) / ground.meter(bottom)
     for i in range(5):
         x = zebra + step * 0.3 * i
         bar = [(x, bottom), (x + step * 0.16, bottom)]
@@ -358,7 +358,7 @@ def _water(canvas: Canvas, ground: Ground, water: Patch, mood: Mood, sun: float,
 
 
 def grain(image: np.ndarray, rng: random.Random) -> np.ndarray:
-    """Add a fine paper grain of at most two grey levels to an image (H, W, 3) uint8."""
+    """Add a fine paper grain of at most two gray levels to an image (H, W, 3) uint8."""
     h, w = image.shape[:2]
     noise = np.frombuffer(rng.randbytes(h * w), np.uint8).reshape(h, w, 1).astype(np.int16)
     return np.clip(image + (noise % 5 - 2), 0, 255).astype(np.uint8)

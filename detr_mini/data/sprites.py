@@ -1,7 +1,7 @@
 """How each thing of Tiny Town is drawn: flat picture-book shapes with a thin dark outline.
 
 A sprite is a tuple of shapes in its own units: x to the right, y up, the ground at y = 0, the top near y = 1. The
-canvas puts it into the scene and draws the same shapes twice, once in colour and once into a buffer of segment ids,
+canvas puts it into the scene and draws the same shapes twice, once in color and once into a buffer of segment ids,
 so that masks are exact. Only integers reach the rasteriser, which keeps the pixels the same on every machine.
 """
 
@@ -25,7 +25,7 @@ SUPERSAMPLE = 3  # each final pixel is the mean of 3 x 3 drawn ones; the middle 
 OUTLINE: Colour = (44, 38, 58)
 GLASS: Colour = (178, 222, 240)
 SHEEN: Colour = (226, 244, 250)
-TYRE: Colour = (40, 40, 48)
+TIRE: Colour = (40, 40, 48)
 
 
 def pick(rng: random.Random, items: Sequence[T]) -> T:
@@ -43,12 +43,12 @@ def mix(a: Colour, b: Colour, share: float) -> Colour:
 
 
 def darker(colour: Colour, share: float = 0.25) -> Colour:
-    """The colour in shade."""
+    """The color in shade."""
     return mix(colour, (30, 24, 60), share)
 
 
 def lighter(colour: Colour, share: float = 0.35) -> Colour:
-    """The colour in light."""
+    """The color in light."""
     return mix(colour, (255, 252, 236), share)
 
 
@@ -123,7 +123,7 @@ def oval(colour: Colour, x: float, y: float, rx: float, ry: float, solid: bool =
 
 
 class Canvas:
-    """A supersampled colour image with a buffer of segment ids of the same size; coordinates are scene pixels."""
+    """A supersampled color image with a buffer of segment ids of the same size; coordinates are scene pixels."""
 
     def __init__(self, width: int, height: int, scale: int) -> None:
         self.factor = SUPERSAMPLE * scale
@@ -149,7 +149,7 @@ class Canvas:
         self.ink.ellipse(self.place([(x - rx, y - ry), (x + rx, y + ry)]), colour)
 
     def gradient(self, points: Sequence[Point], colours: Sequence[Colour], segment: int) -> None:
-        """Fills a polygon with colours that run evenly from its top to its bottom."""
+        """Fills a polygon with colors that run evenly from its top to its bottom."""
         corners = self.place(points)
         (xs, ys), (width, height) = zip(*corners, strict=True), self.size
         x0, y0, x1, y1 = max(min(xs), 0), max(min(ys), 0), min(max(xs) + 1, width), min(max(ys) + 1, height)
@@ -228,8 +228,8 @@ def person(rng: random.Random) -> Sprite:
     shapes = [
         poly(limb, (-0.11, 0.46), (-0.10 - stride, 0.03), (-0.02 - stride, 0.03), (0.0, 0.46)),
         poly(limb, (0.11, 0.46), (0.10 + stride, 0.03), (0.02 + stride, 0.03), (0.0, 0.46)),
-        oval(TYRE, -0.05 - stride, 0.025, 0.075, 0.03),
-        oval(TYRE, 0.07 + stride, 0.025, 0.075, 0.03),
+        oval(TIRE, -0.05 - stride, 0.025, 0.075, 0.03),
+        oval(TIRE, 0.07 + stride, 0.025, 0.075, 0.03),
         poly(darker(shirt), (-0.12, 0.79), (-0.19, 0.74), (-0.24 - stride / 2, 0.46), (-0.17 - stride / 2, 0.45)),
         poly(darker(shirt), (0.12, 0.79), (0.19, 0.74), (0.24 + stride / 2, 0.46), (0.17 + stride / 2, 0.45)),
         oval(skin, -0.205 - stride / 2, 0.44, 0.04, 0.04),
@@ -265,7 +265,7 @@ CAR_PAINT: tuple[Colour, ...] = (
 
 
 def _wheel(x: float, y: float, r: float) -> tuple[Shape, Shape]:
-    return oval(TYRE, x, y, r, r), oval((206, 206, 214), x, y, r * 0.5, r * 0.5, solid=False)
+    return oval(TIRE, x, y, r, r), oval((206, 206, 214), x, y, r * 0.5, r * 0.5, solid=False)
 
 
 def car_side(rng: random.Random) -> Sprite:
@@ -297,8 +297,8 @@ def car_end(rng: random.Random, coming: bool) -> Sprite:
     paint = pick(rng, CAR_PAINT)
     lamp = (255, 242, 184) if coming else (232, 40, 40)
     return (
-        box(TYRE, -0.56, 0.0, -0.34, 0.3, solid=True),
-        box(TYRE, 0.34, 0.0, 0.56, 0.3, solid=True),
+        box(TIRE, -0.56, 0.0, -0.34, 0.3, solid=True),
+        box(TIRE, 0.34, 0.0, 0.56, 0.3, solid=True),
         soft(paint, (-0.5, 0.5), (-0.38, 1.02), (0.38, 1.02), (0.5, 0.5)),
         round_poly(paint, (-0.66, 0.1), (-0.66, 0.66), (0.66, 0.66), (0.66, 0.1)),
         mark(GLASS, (-0.42, 0.6), (-0.33, 0.9), (0.33, 0.9), (0.42, 0.6)),
@@ -347,8 +347,8 @@ def bus_end(rng: random.Random, coming: bool) -> Sprite:
     band = pick(rng, ((196, 58, 40), (36, 84, 120), (255, 250, 232)))
     lamp = (255, 246, 200) if coming else (226, 36, 36)
     shapes = [
-        box(TYRE, -0.38, 0.0, -0.2, 0.2, solid=True),
-        box(TYRE, 0.2, 0.0, 0.38, 0.2, solid=True),
+        box(TIRE, -0.38, 0.0, -0.2, 0.2, solid=True),
+        box(TIRE, 0.2, 0.0, 0.38, 0.2, solid=True),
         round_poly(paint, (-0.46, 0.06), (-0.46, 1.04), (0.46, 1.04), (0.46, 0.06)),
         box(band, -0.43, 0.32, 0.43, 0.4),
         box(darker(paint), -0.42, 0.11, 0.42, 0.17),
@@ -384,7 +384,7 @@ def sailing_boat(rng: random.Random) -> Sprite:
 
 
 def steamer(rng: random.Random) -> Sprite:
-    """A small passenger boat with a white hull and a coloured funnel."""
+    """A small passenger boat with a white hull and a colored funnel."""
     stripe, white = pick(rng, HULL_STRIPE), (252, 250, 244)
     shapes = [
         poly(stripe, (-0.18, 0.62), (-0.18, 1.0), (0.1, 1.0), (0.1, 0.62)),
@@ -456,7 +456,7 @@ BRIGHT: tuple[Colour, ...] = ((228, 40, 48), (30, 100, 214), (255, 196, 20), (20
 
 
 def ball(rng: random.Random) -> Sprite:
-    """A beach ball in white and one or two bright colours."""
+    """A beach ball in white and one or two bright colors."""
     first, second = pick(rng, BRIGHT), pick(rng, BRIGHT)
     turn = pick(rng, (0, 1))
     shapes = [oval((255, 252, 244), 0.0, 0.5, 0.5, 0.5)]
@@ -478,7 +478,7 @@ GORES = (-1.0, -0.87, -0.5, 0.0, 0.5, 0.87, 1.0)  # six gores of a striped ballo
 
 
 def balloon(rng: random.Random) -> Sprite:
-    """A hot-air balloon with coloured gores and a basket."""
+    """A hot-air balloon with colored gores and a basket."""
     first = pick(rng, BRIGHT)
     second = pick(rng, ((255, 250, 236), (255, 214, 80), (90, 200, 220)))
     skin = tuple(PROFILE) + tuple((-x, y) for x, y in reversed(PROFILE))

@@ -1,13 +1,13 @@
 """Tiny Town: small street scenes that the package draws itself, annotated in full as COCO annotates photographs.
 
 A scene is made in three steps: a lie of the land (street, avenue, green, lake, river, shore) with the light of an
-hour; objects placed in it, each where it belongs and as large as its distance asks; and the drawing, once in colour
+hour; objects placed in it, each where it belongs and as large as its distance asks; and the drawing, once in color
 and once into a buffer of segment ids. Boxes, areas and masks are read from that buffer, so they are those of what
 can be seen. ``draw_scene`` is a pure function of (seed, split, index, scale).
 
 What makes it learnable in minutes by a detection transformer trained from scratch:
 
-* Cues in colour. Buses are amber, cars never are; boats have white hulls; houses pale walls under warm roofs; trees
+* Cues in color. Buses are amber, cars never are; boats have white hulls; houses pale walls under warm roofs; trees
   are deep green, pink or orange on a light meadow; birds are dark with orange beaks; balls and balloons bright.
 * Cues in place. Boats float, birds and balloons fly, cars and buses keep to the road, houses stand near the horizon;
   size follows height in the picture.
@@ -39,7 +39,7 @@ __all__ = ["CATEGORIES", "NUM_CLASSES", "Category", "Scene", "SceneObject", "dra
 
 @dataclass(frozen=True)
 class Category:
-    """A class of things (countable) or stuff (the rest), with its colour in panoptic pictures."""
+    """A class of things (countable) or stuff (the rest), with its color in panoptic pictures."""
 
     id: int
     name: str
@@ -114,7 +114,7 @@ class Thing:
         return left, min(y - abs(s) for _, y, s in self.feet), right, max(y for _, y, _ in self.feet)
 
 
-METRES = {PERSON: 1.75, CAR: 1.55, BUS: 2.9, DOG: 1.05, BALL: 0.85, TREE: 5.2, HOUSE: 5.2}
+METERS = {PERSON: 1.75, CAR: 1.55, BUS: 2.9, DOG: 1.05, BALL: 0.85, TREE: 5.2, HOUSE: 5.2}
 HALF = {PERSON: 0.24, BIRD: 0.9, DOG: 0.92, BALL: 0.5, BALLOON: 0.4, TREE: 0.42, HOUSE: 0.62}
 HALF_VIEW = {
     (CAR, "side"): 1.4,
@@ -152,7 +152,7 @@ def _drive(rng: random.Random, category: int, ground: Ground) -> Thing:
     if ground.name != "avenue":
         lane = pick(rng, (0, 1))
         y = road.top + (road.bottom - road.top) * ((0.42, 0.84)[lane] + rng.uniform(-0.05, 0.03))
-        size = METRES[category] * ground.metre(y) * (1 if lane else -1)
+        size = METERS[category] * ground.meter(y) * (1 if lane else -1)
         foot = (ground.width * rng.uniform(-0.02, 1.02), y, size)
         return Thing(category, rng.getrandbits(32), (foot,), HALF_VIEW[category, "side"])
     coming = rng.random() < 0.5
@@ -160,7 +160,7 @@ def _drive(rng: random.Random, category: int, ground: Ground) -> Thing:
     y = ground.horizon + _log_uniform(rng, deep * 0.14, deep * 0.92)
     left, right = road.span(y)
     x = left + (right - left) * (0.26 if coming else 0.74)
-    foot = (x, y, METRES[category] * ground.metre(y))
+    foot = (x, y, METERS[category] * ground.meter(y))
     return Thing(category, rng.getrandbits(32), (foot,), HALF_VIEW[category, "end"], "front" if coming else "back")
 
 
@@ -168,7 +168,7 @@ def _stand(rng: random.Random, category: int, ground: Ground) -> Thing | None:
     """Something that stands on the grass, or someone crossing the road; None where the ground is of another kind."""
     low, high = {HOUSE: (0.12, 0.5), TREE: (0.1, 0.8)}.get(category, (0.2, 1.03))
     crossing = category == PERSON and rng.random() < 0.15
-    x, y, size = _spot(rng, ground, low, high, METRES[category])
+    x, y, size = _spot(rng, ground, low, high, METERS[category])
     if not _stands_on(
         ground, ROAD if crossing else GRASS, x, y, HALF[category] * size * (0.3 if category == TREE else 0.8)
     ):
@@ -178,19 +178,19 @@ def _stand(rng: random.Random, category: int, ground: Ground) -> Thing | None:
 
 
 def _float(rng: random.Random, category: int, ground: Ground) -> Thing | None:
-    view, metres = pick(rng, (("sail", 5.0), ("sail", 5.0), ("steam", 3.4)))
-    x, y, size = _spot(rng, ground, 0.06, 0.7, metres)
+    view, meters = pick(rng, (("sail", 5.0), ("sail", 5.0), ("steam", 3.4)))
+    x, y, size = _spot(rng, ground, 0.06, 0.7, meters)
     half = HALF_VIEW[category, view]
     if not _stands_on(ground, WATER, x, y, 0.9 * half * size):
         return None
     return Thing(category, rng.getrandbits(32), ((x, y, size * pick(rng, (-1, 1))),), half, view)
 
 
-def _spot(rng: random.Random, ground: Ground, low: float, high: float, metres: float) -> tuple[float, float, float]:
+def _spot(rng: random.Random, ground: Ground, low: float, high: float, meters: float) -> tuple[float, float, float]:
     """A place (x, y) between two shares of the way from the horizon to the viewer, and the size in pixels there."""
     deep = ground.height - ground.horizon
     y = ground.horizon + _log_uniform(rng, deep * low, deep * high)
-    return ground.width * rng.random(), y, metres * ground.metre(y) * rng.uniform(0.85, 1.15)
+    return ground.width * rng.random(), y, meters * ground.meter(y) * rng.uniform(0.85, 1.15)
 
 
 def _stands_on(ground: Ground, kind: int, x: float, y: float, reach: float) -> bool:

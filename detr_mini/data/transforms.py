@@ -1,4 +1,4 @@
-"""From a picture in pixels to what the model is trained on: flips, sizes, crops, normalisation.
+"""From a picture in pixels to what the model is trained on: flips, sizes, crops, normalization.
 
 Everything is built on ``torchvision.transforms.v2``, which moves boxes and masks along with the picture, and
 draws from torch's generator alone: ``torch.manual_seed`` fixes the result.
@@ -36,7 +36,7 @@ def train_transforms(sizes: Sequence[int] | None, max_size: int = 1333, *, image
     one of ``sizes``, else resize it to 400, 500 or 600, crop at random, and resize to one of ``sizes``. The long
     side is kept within ``max_size``. Those numbers, and the sides of a crop, are for sizes up to 800, and change in
     proportion. Without sizes, images have the size that ``eval_transforms(image_size, max_size)`` gives them. Last
-    come normalisation and ``NormalizeBoxes``.
+    come normalization and ``NormalizeBoxes``.
 
     Takes and returns (image, target) as ``CocoDetection`` makes them.
 
@@ -57,7 +57,7 @@ def train_transforms(sizes: Sequence[int] | None, max_size: int = 1333, *, image
 
 
 def eval_transforms(size: int | None, max_size: int = 1333) -> v2.Compose:
-    """Resize the short side to ``size`` (DETR: 800), the long side to ``max_size`` at most, and normalise.
+    """Resize the short side to ``size`` (DETR: 800), the long side to ``max_size`` at most, and normalize.
 
     With ``size=None`` only a picture whose long side exceeds ``max_size`` is resized, to that. Takes and returns
     (image, target) as ``CocoDetection`` makes them, or an image alone.
@@ -209,7 +209,7 @@ class NormalizeBoxes(nn.Module):
 
 
 def denormalise(image: Tensor) -> NDArray[np.uint8]:
-    """Turn a normalised picture (3, H, W) back into one to show: (H, W, 3) uint8."""
+    """Turn a normalized picture (3, H, W) back into one to show: (H, W, 3) uint8."""
     mean, std = (torch.tensor(v, device=image.device).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
     pixels = (image * std + mean).clamp(0, 1).mul(255).round().to(torch.uint8)
     return pixels.permute(1, 2, 0).cpu().numpy()

@@ -21,7 +21,7 @@ DECODER = (
     ("cross-attention", "q: target   k, v: memory", READING),
     ("feed-forward", "each word by itself", ALONE),
 )
-LEFT, RIGHT, STEP = 0.0, 3.3, 1.95  # centres of the columns, and from block to block
+LEFT, RIGHT, STEP = 0.0, 3.3, 1.95  # centers of the columns, and from block to block
 
 
 def layers_figure() -> Figure:

@@ -49,7 +49,7 @@ def setup(seed: int = 0) -> None:
 
 
 def sample(index: int = SCENE, split: str = "val") -> tuple[Tensor, dict[str, Tensor]]:
-    """A scene of Tiny Town, drawn and not read from a file: its normalised image ``(3, H, W)`` and its target.
+    """A scene of Tiny Town, drawn and not read from a file: its normalized image ``(3, H, W)`` and its target.
 
     The target is what ``detr_mini.data.CocoDetection`` gives: ``labels`` ``(T,)``, ``boxes`` ``(T, 4)`` as cxcywh in
     [0, 1] and the rest. Crowds are left out.

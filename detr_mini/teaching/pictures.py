@@ -15,7 +15,7 @@ CSS_DPI = 96  # pixels of a page per inch of a figure
 SHARPNESS = 2  # pixels stored per pixel of the page: what a dense screen shows
 COLOURS = 256  # of a palette
 ROUNDS = 6  # of moving them; further ones change nothing that can be seen
-LOSS = 2.5  # mean change of a channel, of 255, beyond which a picture keeps its colours
+LOSS = 2.5  # mean change of a channel, of 255, beyond which a picture keeps its colors
 
 
 def checked_alt(alt: str) -> str:
@@ -40,7 +40,7 @@ def drawn(figure: Figure) -> Image.Image:
 
 
 def png(picture: Image.Image) -> bytes:
-    """A PNG with a palette, a third of the size in full colours; in full where 256 colours can be told from them."""
+    """A PNG with a palette, a third of the size in full colors; in full where 256 colors can be told from them."""
     few = with_palette(picture)
     loss = np.abs(np.asarray(few.convert("RGB"), dtype=int) - np.asarray(picture, dtype=int)).mean()
     file = io.BytesIO()
@@ -49,23 +49,23 @@ def png(picture: Image.Image) -> bytes:
 
 
 def webp(picture: Image.Image) -> bytes:
-    """A drawing of few colours as it is; a picture of many a little simplified, which makes it ten times smaller."""
+    """A drawing of few colors as it is; a picture of many a little simplified, which makes it ten times smaller."""
     file = io.BytesIO()
     picture.save(file, "webp", lossless=picture.getcolors(2000) is not None, quality=85, method=4)
     return file.getvalue()
 
 
 def with_palette(picture: Image.Image) -> Image.Image:
-    """The same picture in at most 256 colours, none of them dithered.
+    """The same picture in at most 256 colors, none of them dithered.
 
-    The palette is cut from the set of all colours and then moved by k-means. A colour weighs less than its pixels do,
+    The palette is cut from the set of all colors and then moved by k-means. A color weighs less than its pixels do,
     so that small things keep theirs.
     """
     from PIL import Image
 
     rgb = np.asarray(picture).astype(np.int32)  # (H, W, 3)
     codes, where, counts = np.unique(rgb @ [1 << 16, 1 << 8, 1], return_inverse=True, return_counts=True)
-    colours = codes[:, None] // [1 << 16, 1 << 8, 1] % 256  # (U, 3), each colour once
+    colours = codes[:, None] // [1 << 16, 1 << 8, 1] % 256  # (U, 3), each color once
     palette, nearest = colours, np.arange(len(colours))
     if len(colours) > COLOURS:
         palette, nearest = _palette(colours, weights=counts**0.7)
@@ -75,7 +75,7 @@ def with_palette(picture: Image.Image) -> Image.Image:
 
 
 def _palette(colours: np.ndarray, *, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A palette ``(256, 3)`` for colours ``(U, 3)``, and which of it each takes: ``(U,)``."""
+    """A palette ``(256, 3)`` for colors ``(U, 3)``, and which of it each takes: ``(U,)``."""
     from PIL import Image
     from scipy.spatial import cKDTree
 

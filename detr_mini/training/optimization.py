@@ -1,4 +1,4 @@
-"""The optimiser of DETR and the schedule of its learning rates.
+"""The optimizer of DETR and the schedule of its learning rates.
 
 Chapter: *Training*, ``book/14_train``.
 """
@@ -40,10 +40,10 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
 
 
 class Together(torch.optim.Optimizer):
-    """Optimisers that step as one, each on parameters of its own.
+    """Optimizers that step as one, each on parameters of its own.
 
     Muon (Jordan et al. 2024) makes the update of a matrix orthogonal, so that no direction of it is learned much faster
-    than another. It knows matrices only; what is left needs an optimiser beside it.
+    than another. It knows matrices only; what is left needs an optimizer beside it.
     """
 
     def __init__(self, *parts: torch.optim.Optimizer) -> None:
@@ -53,7 +53,7 @@ class Together(torch.optim.Optimizer):
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """One step of each part."""
         if closure is not None:
-            raise ValueError("optimisers that step together take no closure: each would call it")
+            raise ValueError("optimizers that step together take no closure: each would call it")
         for part in self.parts:
             part.step()
 

@@ -25,7 +25,7 @@ class Recipe:
 
     lr: float = 1e-4  # learning rate of all but the backbone, for AdamW
     lr_backbone: float = 1e-5  # a pre-trained backbone moves slowly
-    weight_decay: float = 1e-4  # of both optimisers
+    weight_decay: float = 1e-4  # of both optimizers
     optimizer: str = "adamw"  # or "muon": Muon for the matrices of encoder and decoder, AdamW for all else
     lr_muon: float = 2e-3  # of Muon's part, if there is one
     batch_size: int = 64  # pictures of a step, over all processes; 16 GPUs in the paper

@@ -35,7 +35,7 @@ MEMORY_FULL = ("out of memory", "can't allocate memory")  # what torch says, of 
 
 
 class Trainer:
-    """A training run: model, optimiser and schedule, where in the data it is, its checkpoints and its log.
+    """A training run: model, optimizer and schedule, where in the data it is, its checkpoints and its log.
 
     Args:
         model: what to train; a config gives a model with random weights.
@@ -116,10 +116,10 @@ class Trainer:
             raise
 
     def step(self, samples: NestedTensor, targets: list[dict[str, Tensor]]) -> float | None:
-        """One optimiser step.
+        """One optimizer step.
 
         Args:
-            samples: a batch of normalised images, on any device.
+            samples: a batch of normalized images, on any device.
             targets: for each image ``labels`` ``(T,)``, ``boxes`` ``(T, 4)`` as cxcywh in [0, 1], and ``masks``
                 ``(T, H, W)`` where the criterion wants them.
 

@@ -206,7 +206,7 @@ def _without_norm(layer: Any) -> None:
         "Only the last layer lost its feed-forward block; every layer has one.": (
             _changed(lambda layer: _silence(layer.linear2), slice(-1, None))
         ),
-        "The norm of the block is gone as well. With post-norm it normalises what the layer hands on, and stays.": (
+        "The norm of the block is gone as well. With post-norm it normalizes what the layer hands on, and stays.": (
             _changed(_without_norm)
         ),
         "The whole layer's result is zero: the residual path around the block has to stay.": _changed(_silence),

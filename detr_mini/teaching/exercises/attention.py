@@ -43,7 +43,7 @@ def _naive_softmax(scores: Tensor, hidden: Tensor) -> Tensor:
         "A score of 0 is no hidden score, since e to the power of 0 is 1: use minus infinity.": (
             lambda s, hidden: s.masked_fill(hidden[:, None], 0.0).softmax(-1)
         ),
-        "This normalises over the queries: each row, the last dimension, should sum to 1.": (
+        "This normalizes over the queries: each row, the last dimension, should sum to 1.": (
             lambda s, hidden: s.masked_fill(hidden[:, None], float("-inf")).softmax(1).nan_to_num(0.0)
         ),
         "Where all keys are hidden, this reads them all alike: a large negative number is not minus infinity.": (

@@ -50,7 +50,7 @@ def _kept_the_padding(weights: Tensor, mask: Tensor, picture: int, slot: int) ->
     return weights[picture, :, slot].mean(0).view(mask.shape[1:])
 
 
-def _normalised_first(weights: Tensor, mask: Tensor, picture: int, slot: int) -> Tensor:
+def _normalized_first(weights: Tensor, mask: Tensor, picture: int, slot: int) -> Tensor:
     peaks = weights.amax(-1, keepdim=True)
     return slot_map(weights / peaks, mask, picture, slot)
 
@@ -67,7 +67,7 @@ def _normalised_first(weights: Tensor, mask: Tensor, picture: int, slot: int) ->
             lambda weights, mask, picture, slot: 3 * slot_map(weights, mask, picture, slot)
         ),
         "Each head was divided by its largest weight before the mean: a head that reads everywhere gets too loud.": (
-            _normalised_first
+            _normalized_first
         ),
         "This is the map of the first head alone: the mean over all heads is asked for.": (
             lambda weights, mask, picture, slot: slot_map(weights[:, :1], mask, picture, slot)

@@ -79,13 +79,13 @@ def _old_residual(layer: EncoderLayer, x: Tensor, pos: Tensor) -> Tensor:
 @exercise(
     cases=_layer,
     mistakes={
-        "This is the pre-norm form, x + f(norm(x)): the published layer normalises the sum, norm(x + f(x)).": _pre_norm,
+        "This is the pre-norm form, x + f(norm(x)): the published layer normalizes the sum, norm(x + f(x)).": _pre_norm,
         "The values got a position, too: it is for queries and keys alone.": _positions_on_values,
         "The positions were added to x itself, so values and residual sum have them: add them for query and key.": (
             lambda layer, x, pos: post_norm(layer, x + pos, torch.zeros_like(pos))
         ),
         "The residual connection is missing: each block's result is to be added to what went into it.": _no_residual,
-        "The norm is on the block's result alone: the sum is to be normalised.": _norm_on_block_only,
+        "The norm is on the block's result alone: the sum is to be normalized.": _norm_on_block_only,
         "norm1 was used twice: the second block has a norm of its own, norm2.": _one_norm_twice,
         "The second residual starts from the layer's input, not from what the first block left.": _old_residual,
         "No position reached the queries and keys.": lambda layer, x, pos: post_norm(layer, x, torch.zeros_like(pos)),
@@ -105,7 +105,7 @@ def _functions() -> list[tuple[TokenFunction, Tensor]]:
     def attention(x: Tensor) -> Tensor:
         return (x @ x.T).softmax(-1) @ x
 
-    def neighbours(x: Tensor) -> Tensor:  # the same in a mirror and after a turn of the ring, not in any order
+    def neighbors(x: Tensor) -> Tensor:  # the same in a mirror and after a turn of the ring, not in any order
         return x + x.roll(1, dims=0) + x.roll(-1, dims=0)
 
     def mean_everywhere(x: Tensor) -> Tensor:
@@ -117,7 +117,7 @@ def _functions() -> list[tuple[TokenFunction, Tensor]]:
     def constant(x: Tensor) -> Tensor:  # the same for any order, so it does not follow the order
         return torch.arange(float(x.numel())).view_as(x)
 
-    functions = (attention, neighbours, mean_everywhere, with_positions, constant)
+    functions = (attention, neighbors, mean_everywhere, with_positions, constant)
     return [(function, _random(6, 3)) for function in functions]
 
 

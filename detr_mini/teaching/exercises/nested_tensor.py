@@ -86,7 +86,7 @@ def _frames() -> list[tuple[Tensor, Tensor]]:
         "All pictures are cut to the size of the smallest: each has a size of its own.": (
             lambda frames, mask: list(frames[:, :, : real_sizes(mask)[:, 0].min(), : real_sizes(mask)[:, 1].min()])
         ),
-        "The colours come last here, as Matplotlib likes them; the images came as (C, H, W).": (
+        "The colors come last here, as Matplotlib likes them; the images came as (C, H, W).": (
             lambda frames, mask: [image.permute(1, 2, 0) for image in unpad(frames, mask)]
         ),
     },

@@ -123,7 +123,7 @@ def _rotate_halves(x: Tensor, places: Tensor, temperature: float) -> Tensor:
     cases=_rotate_cases,
     mistakes={
         "The pairs were turned clockwise: mind the signs of the two sines.": lambda x, p, t: rotate(x, -p, t),
-        "The pairs are (i, i + d/2) here, as some programs have it. Neighbours are wanted: (2i, 2i + 1).": (
+        "The pairs are (i, i + d/2) here, as some programs have it. Neighbors are wanted: (2i, 2i + 1).": (
             _rotate_halves
         ),
         "The waves of the place were added to x: that is the old way. Turn the pairs of x instead.": (

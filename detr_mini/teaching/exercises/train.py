@@ -24,7 +24,7 @@ def _matched() -> list[tuple[Tensor]]:
         "Each snapshot is compared with the first one; it should be compared with the one just before it.": (
             lambda matched: (matched[1:] != matched[0]).float().mean(1)
         ),
-        "Each snapshot is compared with the last one; it should be compared with its neighbour.": (
+        "Each snapshot is compared with the last one; it should be compared with its neighbor.": (
             lambda matched: (matched[:-1] != matched[-1]).float().mean(1)
         ),
         "These are numbers of objects: divide by how many there are.": (
@@ -188,7 +188,7 @@ def _mistaken(**wrong: Any) -> Callable[..., list[float]]:
     cases=_a_run,
     mistakes={
         "Gradients pile up: PyTorch adds to what is there. Call zero_grad before backward.": _mistaken(forget=False),
-        "The gradients are not clipped when the optimiser uses them: clip between backward and step.": (
+        "The gradients are not clipped when the optimizer uses them: clip between backward and step.": (
             _mistaken(clip="never")
         ),
         "The rate stays at its first value: set it in optimizer.param_groups before each step.": _mistaken(

@@ -94,7 +94,7 @@ def _share(index: int, count: int) -> str:
 
 
 def _sheet(maps: np.ndarray) -> bytes:
-    """All maps ``(h, w, h, w)`` as the tiles of one coloured picture."""
+    """All maps ``(h, w, h, w)`` as the tiles of one colored picture."""
     from matplotlib import colormaps
     from PIL import Image
 

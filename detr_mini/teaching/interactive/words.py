@@ -100,7 +100,7 @@ def _asking(*, chosen: bool) -> str:
 
 
 def _shade(weight: int) -> str:
-    """From the colour of a card at 0 hundredths to full orange at 100."""
+    """From the color of a card at 0 hundredths to full orange at 100."""
     ends = zip(_rgb(INKS["card"]), _rgb(INKS["full"]), strict=True)
     mixed = ",".join(str(round(low + (high - low) * int(weight) / 100)) for low, high in ends)
     return f"background-color:rgb({mixed});print-color-adjust:exact;box-shadow:inset 0 0 0 1px {INKS['quiet']}"
