@@ -89,6 +89,8 @@ def test_an_image_keeps_its_place_while_it_is_fetched(site: Path, given: str, wa
 def test_parts_of_the_diagram_lead_to_pages_and_other_links_are_left_alone(site: Path) -> None:
     html = '<a href="09_decoder.ipynb" aria-label="decoder"></a> <a href="09_decoder.ipynb" download>Take away</a>'
     assert finished(html, site / "book", site) == html.replace("ipynb", "html", 1)
+    part = '<a href="08_encoder.ipynb#the-whole-encoder" aria-label="memory"></a>'
+    assert finished(part, site / "book", site) == part.replace("ipynb", "html")
 
 
 def test_a_heavy_picture_becomes_lighter_and_keeps_its_looks(site: Path) -> None:

@@ -74,8 +74,10 @@ def prepare_notebook(app: Sphinx, docname: str, source: list[str]) -> None:
             settings.setdefault("image", {}).setdefault("alt", alts.pop())
         if "diagram(lit=" in "".join(cell["source"]):  # the head of a page is no place for code
             cell["metadata"].setdefault("tags", []).append("remove-input")
-            for output in cell["outputs"]:
-                output["data"]["text/html"] = inlined("".join(output["data"]["text/html"]))
+        for output in cell.get("outputs", []):
+            html = "".join(output.get("data", {}).get("text/html", ""))
+            if 'class="detr-d' in html:  # the diagram, or another drawing of teaching/svg.py
+                output["data"]["text/html"] = inlined(html)
         settings.setdefault("code_prompt_show", f"Show {folded_words(cell)}")
         settings.setdefault("code_prompt_hide", f"Hide {folded_words(cell)}")
     source[0] = json.dumps(notebook)

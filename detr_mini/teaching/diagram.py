@@ -1,23 +1,21 @@
 """The one diagram of DETR, with the parts a chapter is about lit (the paper's Figure 2, with shapes).
 
 It is drawn as two SVG pieces that stand side by side on a wide page and one above the other on a phone. Over each part
-lies a link to the chapter that builds it. In a notebook the pieces are pictures on a light card: of a drawing in a
-notebook that is not trusted yet, JupyterLab leaves the words alone. The built book has the drawings themselves in the
-page (``inlined``), where ink follows the page's text colour. Viewers that show no HTML find the whole as SVG.
+lies a link to the chapter that builds it.
 """
 
 from __future__ import annotations
 
-import base64
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
 
-from detr_mini.colours import CARD, COLOURS, INK
+from detr_mini.teaching.svg import ON_CARD, Box, Frame, arrow, group, inlined, label, linked_piece
 
-LIT = COLOURS["blue"]  # with white text on it: contrast 5.2
+__all__ = ["Diagram", "diagram", "inlined"]
+
 WIDTH, TOP, BOTTOM = 360, 12, 230  # of one piece
+FRAME = Frame(WIDTH, TOP, BOTTOM)
 ROWS = (54, 160)
 COLUMNS = (62, 180, 298)
 BOX_WIDTH, BOX_HEIGHT = 92, 44
@@ -25,7 +23,7 @@ BOX_WIDTH, BOX_HEIGHT = 92, 44
 
 @dataclass(frozen=True)
 class Part:
-    """A box of the diagram: its name in words, its lines of text, centre, size, and piece (0 or 1)."""
+    """A box of the diagram: its name in words, its lines of text, center, size, and piece (0 or 1)."""
 
     words: str
     lines: tuple[str, ...]
@@ -112,7 +110,6 @@ WORDS = (
     "the way of a picture to the encoder",
     "from the object queries to predictions, and what training adds",
 )  # of the pieces
-PICTURE = re.compile(r'<img src="data:image/svg\+xml;base64,([^"]+)"[^>]*>')
 
 
 @dataclass(frozen=True)
@@ -130,45 +127,39 @@ class Diagram:
         )
 
     def _repr_html_(self) -> str:
-        return (
-            f'<div class="detr-diagram" role="group" aria-label="{escape(repr(self))}" style="display:flex;'
-            'flex-wrap:wrap;justify-content:center;margin:0.5em 0">'
-            f"{self._linked_piece(0)}{self._linked_piece(1)}</div>"
-        )
+        return group("detr-diagram", repr(self), map(self._linked_piece, (0, 1)))
 
     def _repr_svg_(self) -> str:
         """Both pieces side by side, for viewers that show no HTML."""
         size = f'width="{2 * WIDTH}" height="{BOTTOM - TOP}" viewBox="0 {TOP} {2 * WIDTH} {BOTTOM - TOP}"'
         pieces = f'{self._drawing(0)}\n<g transform="translate({WIDTH})">\n{self._drawing(1)}\n</g>'
-        return f"<svg {size} {_ON_CARD}>\n<title>{escape(repr(self))}</title>\n{_card(2 * WIDTH)}\n{pieces}\n</svg>"
+        card = Frame(2 * WIDTH, TOP, BOTTOM).card()
+        return f"<svg {size} {ON_CARD}>\n<title>{escape(repr(self))}</title>\n{card}\n{pieces}\n</svg>"
 
     def _linked_piece(self, piece: int) -> str:
         """A piece as a picture, with links over its parts."""
-        svg = (
-            f'<svg viewBox="0 {TOP} {WIDTH} {BOTTOM - TOP}" {_ON_CARD}>\n{_card(WIDTH)}\n{self._drawing(piece)}\n</svg>'
-        )
-        links = [
-            _link(part, CHAPTERS[name], lit=name in self.lit)
+        boxes = [box for boxes in self._boxes(piece).values() for box in boxes]
+        return linked_piece(FRAME, self._drawing(piece), f"DETR: {WORDS[piece]}", boxes)
+
+    def _boxes(self, piece: int) -> dict[str, list[Box]]:
+        return {
+            name: [_box(part, CHAPTERS[name], lit=name in self.lit) for part in parts]
             for name, parts in PARTS.items()
-            for part in parts
-            if part.piece == piece
-        ]
-        return (
-            '<div style="position:relative;flex:1 1 300px;min-width:0;max-width:400px">\n'
-            f'<img src="data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}" '
-            f'alt="DETR: {WORDS[piece]}" width="{WIDTH}" style="display:block;width:100%;height:auto">\n'
-            + "\n".join(links)
-            + "\n</div>"
-        )
+            if parts[0].piece == piece
+        }
 
     def _drawing(self, piece: int) -> str:
         # In the order of the flow, as they are read aloud.
         boxes = [
-            "\n".join([_box(part, lit=name in self.lit) for part in parts] + [_label(x) for x in LABELS.get(name, ())])
-            for name, parts in PARTS.items()
-            if parts[0].piece == piece
+            "\n".join([box.drawn() for box in boxes] + [label(*at) for at in LABELS.get(name, ())])
+            for name, boxes in self._boxes(piece).items()
         ]
-        return "\n".join([*([_frame()] if piece == 1 else []), *map(_arrow, ARROWS[piece]), *boxes])
+        arrows = [arrow(*points) for points in ARROWS[piece]]
+        return "\n".join([*([_frame()] if piece == 1 else []), *arrows, *boxes])
+
+
+def _box(part: Part, chapter: str, *, lit: bool) -> Box:
+    return Box(part.words, part.lines, part.x, part.y, part.width, part.height, f"{chapter}.ipynb", lit)
 
 
 def diagram(lit: str | Iterable[str] = ()) -> Diagram:
@@ -185,70 +176,6 @@ def diagram(lit: str | Iterable[str] = ()) -> Diagram:
         if name not in PARTS:
             raise ValueError(f"no part of the diagram is called {name!r}; there are {', '.join(PARTS)}")
     return Diagram(names)
-
-
-def inlined(html: str) -> str:
-    """The HTML of a diagram with its pictures as drawings of the page: no card, ink in the colour of the text."""
-
-    def drawing(picture: re.Match[str]) -> str:
-        svg = base64.b64decode(picture[1]).decode().replace(f"{_card(WIDTH)}\n", "")
-        return svg.replace(_ON_CARD, f'{_SVG} aria-hidden="true" style="display:block;width:100%;height:auto"')
-
-    return PICTURE.sub(drawing, html)
-
-
-_SVG = 'xmlns="http://www.w3.org/2000/svg" font-size="12.5" text-anchor="middle" fill="currentColor"'
-_ON_CARD = f'{_SVG} font-family="sans-serif" color="{INK}"'
-
-
-def _card(width: int) -> str:
-    """The light ground of figures, for where the page's own may be dark."""
-    return f'<rect y="{TOP}" width="{width}" height="{BOTTOM - TOP}" fill="{CARD}"/>'
-
-
-def _box(part: Part, *, lit: bool) -> str:
-    """A lit part differs in fill, border and weight of its text, not in colour alone."""
-    border = (
-        f'fill="{LIT}" stroke="currentColor" stroke-width="3"'
-        if lit
-        else 'fill="none" stroke="currentColor" stroke-width="1.2" stroke-opacity="0.55"'
-    )
-    text = 'fill="#fff" font-weight="700"' if lit else 'fill-opacity="0.9"'
-    left, top = part.x - part.width // 2, part.y - part.height // 2
-    first = part.y + 4.5 - 8 * (len(part.lines) - 1)
-    lines = [
-        f'<text x="{part.x}" y="{first + 16 * n:g}" {text}>{escape(line)}</text>' for n, line in enumerate(part.lines)
-    ]
-    box = f'<rect x="{left}" y="{top}" width="{part.width}" height="{part.height}" rx="6" {border}/>'
-    return "\n".join([box, *lines])
-
-
-def _link(part: Part, chapter: str, *, lit: bool) -> str:
-    """An empty link over a box: links inside of a drawing are not followed everywhere."""
-    left, top = 100 * (part.x - part.width / 2) / WIDTH, 100 * (part.y - part.height / 2 - TOP) / (BOTTOM - TOP)
-    width, height = 100 * part.width / WIDTH, 100 * part.height / (BOTTOM - TOP)
-    current = ' aria-current="true"' if lit else ""
-    return (
-        f'<a href="{chapter}.ipynb" aria-label="{escape(part.words)}"{current} style="position:absolute;'
-        f'left:{left:.2f}%;top:{top:.2f}%;width:{width:.2f}%;height:{height:.2f}%;border-radius:6px"></a>'
-    )
-
-
-def _arrow(points: tuple[tuple[int, int], ...]) -> str:
-    (x0, y0), (x, y) = points[-2:]
-    across, down = (x > x0) - (x < x0), (y > y0) - (y < y0)
-    tail = f"{x - 6 * across - 4 * down},{y - 6 * down - 4 * across}"
-    other = f"{x - 6 * across + 4 * down},{y - 6 * down + 4 * across}"
-    line = " ".join(f"{px},{py}" for px, py in points)
-    return (
-        f'<polyline points="{line}" fill="none" stroke="currentColor" stroke-opacity="0.7" stroke-width="1.4"/>'
-        f'<polygon points="{x},{y} {tail} {other}" fill-opacity="0.7"/>'
-    )
-
-
-def _label(label: tuple[int, int, str]) -> str:
-    x, y, words = label
-    return f'<text x="{x}" y="{y}" font-size="11" fill-opacity="0.85">{escape(words)}</text>'
 
 
 def _frame() -> str:
