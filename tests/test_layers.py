@@ -1,11 +1,12 @@
-"""The picture of the two layers."""
+"""The pictures of layers."""
 
 from __future__ import annotations
 
 import matplotlib.pyplot as plt
 import pytest
+import torch
 
-from detr_mini.teaching.layers import layers_figure
+from detr_mini.teaching.layers import layers_figure, reach_figure
 from detr_mini.teaching.notebook import setup
 
 
@@ -33,4 +34,20 @@ def test_every_block_has_its_norm_and_nothing_leaves_the_figure() -> None:
     for text in inside:
         inner = text.get_window_extent()
         assert any(box.x0 <= inner.x0 and inner.x1 <= box.x1 for box in boxes), text.get_text()
+    plt.close(fig)
+
+
+def test_a_grid_shows_who_is_read_and_in_how_many_steps() -> None:
+    fig = reach_figure({"back": torch.tensor([[1, 0], [2, 1]]), "all": torch.ones(2, 2)}, ["red", "bus"])
+    back, every = fig.axes
+    assert [ax.get_title() for ax in fig.axes] == ["back", "all"]
+    assert sorted((*text.get_position(), text.get_text()) for text in back.texts) == [
+        (0, 0, "1"),
+        (0, 1, "2"),
+        (1, 1, "1"),
+    ]
+    assert len(back.patches) == 3
+    assert len(every.patches) == 4
+    assert [label.get_text() for label in back.get_yticklabels()] == ["red", "bus"]
+    assert back.get_ylim() == (1.5, -0.5), "rows grow downwards"
     plt.close(fig)

@@ -1,8 +1,14 @@
-"""The two layers of the Transformer of 2017 in one picture: who gets what (the paper's Figure 1, one layer of each)."""
+"""Pictures of layers: which word reads which, and the two layers of the Transformer of 2017 with who gets what.
+
+The second is the paper's Figure 1 with one layer of each kind.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
+
+from torch import Tensor
 
 from detr_mini.colours import CARD, COLOURS, INK
 
@@ -22,6 +28,28 @@ DECODER = (
     ("feed-forward", "each word by itself", ALONE),
 )
 LEFT, RIGHT, STEP = 0.0, 3.3, 1.95  # centers of the columns, and from block to block
+
+
+def reach_figure(steps: Mapping[str, Tensor], words: Sequence[str]) -> Figure:
+    """One grid a layer: which word (a row) reads which (a column), and in how many steps.
+
+    Args:
+        steps: from the name of a layer to its steps ``(L, L)``, whole numbers; 0 where nothing is read.
+        words: the ``L`` words.
+    """
+    import matplotlib.pyplot as plt
+
+    fig, axes = plt.subplots(1, len(steps), figsize=(0.4 + 2 * len(steps), 2.6), sharey=True, squeeze=False)
+    ticks = range(len(words))
+    for ax, (name, grid) in zip(axes.flat, steps.items(), strict=True):
+        for i, j in grid.nonzero().tolist():
+            ax.add_patch(plt.Rectangle((j - 0.5, i - 0.5), 1, 1, ec=CARD, fc=COLOURS["sky"]))
+            ax.text(j, i, str(int(grid[i, j])), ha="center", va="center")
+        end = len(words) - 0.5
+        ax.set(title=name, xlim=(-0.5, end), ylim=(end, -0.5), aspect="equal")
+        ax.set_xticks(ticks, words, rotation=60)
+    axes[0, 0].set_yticks(ticks, words)
+    return fig
 
 
 def layers_figure() -> Figure:
