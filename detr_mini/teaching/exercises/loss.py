@@ -40,14 +40,14 @@ def eos_for_share(queries: int, objects: int, share: float) -> float:
 def _predictions() -> list[tuple[Tensor, Tensor]]:
     generator = torch.Generator().manual_seed(3)
     logits = 2 * torch.randn(2, 30, 5, generator=generator)
-    wanted = torch.full((2, 30), 4)
-    wanted[:, :12] = torch.randint(4, (2, 12), generator=generator)
-    wanted[0, :4] = logits[0, :4, :4].argmax(-1)
-    return [(logits, wanted), (logits[:, 20:], wanted[:, 20:])]
+    classes = torch.full((2, 30), 4)
+    classes[:, :12] = torch.randint(4, (2, 12), generator=generator)
+    classes[0, :4] = logits[0, :4, :4].argmax(-1)
+    return [(logits, classes), (logits[:, 20:], classes[:, 20:])]
 
 
-def _error_of(logits: Tensor, wanted: Tensor, chosen: Tensor, best: Tensor) -> Tensor:
-    right = (best == wanted)[chosen].sum()
+def _error_of(logits: Tensor, classes: Tensor, chosen: Tensor, best: Tensor) -> Tensor:
+    right = (best == classes)[chosen].sum()
     return 100 - 100 * right / max(int(chosen.sum()), 1)
 
 
@@ -55,35 +55,35 @@ def _error_of(logits: Tensor, wanted: Tensor, chosen: Tensor, best: Tensor) -> T
     cases=_predictions,
     mistakes={
         "This is measured over all queries. Only those that are matched count, where another class than no-object is "
-        "wanted.": lambda logits, wanted: _error_of(
-            logits, wanted, torch.ones_like(wanted, dtype=torch.bool), logits.argmax(-1)
+        "wanted.": lambda logits, classes: _error_of(
+            logits, classes, torch.ones_like(classes, dtype=torch.bool), logits.argmax(-1)
         ),
         "This is the share that is right: the error is what is missing to 100.": (
-            lambda logits, wanted: 100 - class_error(logits, wanted)
+            lambda logits, classes: 100 - class_error(logits, classes)
         ),
         "No-object was left out before the best class was chosen. A matched query that says no object is wrong.": (
-            lambda logits, wanted: _error_of(
-                logits, wanted, wanted != logits.shape[-1] - 1, logits[..., :-1].argmax(-1)
+            lambda logits, classes: _error_of(
+                logits, classes, classes != logits.shape[-1] - 1, logits[..., :-1].argmax(-1)
             )
         ),
-        "This is a share; a percentage is wanted.": lambda logits, wanted: class_error(logits, wanted) / 100,
+        "This is a share; a percentage is wanted.": lambda logits, classes: class_error(logits, classes) / 100,
         "Right where there are objects. Without any, an error of 100 is wanted, not of 0.": (
-            lambda logits, wanted: class_error(logits, wanted) * (wanted != logits.shape[-1] - 1).any()
+            lambda logits, classes: class_error(logits, classes) * (classes != logits.shape[-1] - 1).any()
         ),
         "Right where there are objects. Without any, this divides by 0: an error of 100 is wanted then.": (
-            lambda logits, wanted: (
-                100 - 100 * (logits.argmax(-1) == wanted)[wanted != logits.shape[-1] - 1].float().mean()
+            lambda logits, classes: (
+                100 - 100 * (logits.argmax(-1) == classes)[classes != logits.shape[-1] - 1].float().mean()
             )
         ),
     },
 )
-def class_error(logits: Tensor, wanted: Tensor) -> Tensor:
+def class_error(logits: Tensor, classes: Tensor) -> Tensor:
     """Percentage of the matched queries whose best class is wrong, 100 where none is matched.
 
-    Logits (B, N, K + 1) and the wanted classes (B, N), K for no object, to ().
+    Logits (B, N, K + 1) and the target classes (B, N), K for no object, to ().
     """
-    matched = wanted != logits.shape[-1] - 1  # (B, N)
-    right = (logits.argmax(-1) == wanted)[matched].sum()
+    matched = classes != logits.shape[-1] - 1  # (B, N)
+    right = (logits.argmax(-1) == classes)[matched].sum()
     return 100 - 100 * right / max(int(matched.sum()), 1)
 
 
@@ -102,8 +102,8 @@ def _giou(a: Tensor, b: Tensor, *, clamped: bool = True, around: bool = True, by
     return shared / joined - (empty if around else 0)
 
 
-def _giou_mistake(found: Tensor, goals: Tensor, **changes: bool) -> Tensor:
-    return 1 - _giou(box_cxcywh_to_xyxy(found), box_cxcywh_to_xyxy(goals), **changes)
+def _giou_mistake(boxes: Tensor, targets: Tensor, **changes: bool) -> Tensor:
+    return 1 - _giou(box_cxcywh_to_xyxy(boxes), box_cxcywh_to_xyxy(targets), **changes)
 
 
 @exercise(
@@ -127,14 +127,14 @@ def _giou_mistake(found: Tensor, goals: Tensor, **changes: bool) -> Tensor:
         ),
     },
 )
-def giou_loss(found: Tensor, goals: Tensor) -> Tensor:
+def giou_loss(boxes: Tensor, targets: Tensor) -> Tensor:
     """1 - GIoU of each pair of matched boxes: cxcywh, (M, 4) and (M, 4), to (M,)."""
     (low1, high1), (low2, high2) = (
-        (boxes[:, :2] - boxes[:, 2:] / 2, boxes[:, :2] + boxes[:, 2:] / 2) for boxes in (found, goals)
+        (some[:, :2] - some[:, 2:] / 2, some[:, :2] + some[:, 2:] / 2) for some in (boxes, targets)
     )
     shared = (torch.minimum(high1, high2) - torch.maximum(low1, low2)).clamp(min=0).prod(-1)  # (M,)
     hull = (torch.maximum(high1, high2) - torch.minimum(low1, low2)).prod(-1)
-    joined = found[:, 2:].prod(-1) + goals[:, 2:].prod(-1) - shared
+    joined = boxes[:, 2:].prod(-1) + targets[:, 2:].prod(-1) - shared
     return 1 - (shared / joined - (hull - joined) / hull)
 
 
@@ -180,20 +180,20 @@ def _total(
     for layer in [*(outputs["aux_outputs"] if aux else []), outputs]:
         logits, boxes = layer["pred_logits"], layer["pred_boxes"]
         pairs = HungarianMatcher()(layer, targets) if own_matching else last
-        wanted = torch.full(logits.shape[:2], logits.shape[-1] - 1)
+        classes = torch.full(logits.shape[:2], logits.shape[-1] - 1)
         for image, (q, t) in enumerate(pairs):
-            wanted[image, q] = targets[image]["labels"][t if in_pairs else slice(len(t))]
+            classes[image, q] = targets[image]["labels"][t if in_pairs else slice(len(t))]
         weight = torch.ones(logits.shape[-1])
         weight[-1] = eos_coef
-        nll = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), weight, reduction="none").sum()
-        ce = nll / (weight[wanted].sum() if weighted_mean else wanted.numel())
-        found = torch.cat([b[q] for b, (q, _) in zip(boxes, pairs, strict=True)])
-        goals = torch.cat([target["boxes"][t] for target, (_, t) in zip(targets, pairs, strict=True)])
-        divisor = wanted.numel() if by_queries else max(len(goals), at_least)
-        l1 = (F.smooth_l1_loss if smooth else F.l1_loss)(found, goals, reduction="sum") / divisor
+        nll = F.cross_entropy(logits.flatten(0, 1), classes.flatten(), weight, reduction="none").sum()
+        ce = nll / (weight[classes].sum() if weighted_mean else classes.numel())
+        matched = torch.cat([b[q] for b, (q, _) in zip(boxes, pairs, strict=True)])
+        true = torch.cat([target["boxes"][t] for target, (_, t) in zip(targets, pairs, strict=True)])
+        divisor = classes.numel() if by_queries else max(len(true), at_least)
+        l1 = (F.smooth_l1_loss if smooth else F.l1_loss)(matched, true, reduction="sum") / divisor
         if box_mean:
-            l1 = F.l1_loss(found, goals)
-        giou = (1 - generalized_box_iou(box_cxcywh_to_xyxy(found), box_cxcywh_to_xyxy(goals))).sum() / divisor
+            l1 = F.l1_loss(matched, true)
+        giou = (1 - generalized_box_iou(box_cxcywh_to_xyxy(matched), box_cxcywh_to_xyxy(true))).sum() / divisor
         total = total + weights[0] * ce + weights[1] * l1 + weights[2] * giou
     return total
 
@@ -232,15 +232,15 @@ def detection_loss(outputs: dict[str, Any], targets: list[dict[str, Tensor]], eo
     for layer in [*outputs["aux_outputs"], outputs]:
         logits, boxes = layer["pred_logits"], layer["pred_boxes"]  # (B, N, K + 1), (B, N, 4)
         pairs = HungarianMatcher()(layer, targets)
-        wanted = torch.full(logits.shape[:2], logits.shape[-1] - 1)  # (B, N), no object
+        classes = torch.full(logits.shape[:2], logits.shape[-1] - 1)  # (B, N), no object
         for image, (q, t) in enumerate(pairs):
-            wanted[image, q] = targets[image]["labels"][t]
+            classes[image, q] = targets[image]["labels"][t]
         weight = torch.ones(logits.shape[-1])
         weight[-1] = eos_coef
-        ce = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), weight)
-        found = torch.cat([b[q] for b, (q, _) in zip(boxes, pairs, strict=True)])  # (M, 4)
-        goals = torch.cat([target["boxes"][t] for target, (_, t) in zip(targets, pairs, strict=True)])
-        l1 = (found - goals).abs().sum() / objects
-        giou = generalized_box_iou(box_cxcywh_to_xyxy(found), box_cxcywh_to_xyxy(goals))  # (M,)
+        ce = F.cross_entropy(logits.flatten(0, 1), classes.flatten(), weight)
+        matched = torch.cat([b[q] for b, (q, _) in zip(boxes, pairs, strict=True)])  # (M, 4)
+        true = torch.cat([target["boxes"][t] for target, (_, t) in zip(targets, pairs, strict=True)])
+        l1 = (matched - true).abs().sum() / objects
+        giou = generalized_box_iou(box_cxcywh_to_xyxy(matched), box_cxcywh_to_xyxy(true))  # (M,)
         total = total + ce + 5 * l1 + 2 * (1 - giou).sum() / objects
     return total

@@ -254,10 +254,10 @@ def match_batch(logits: Tensor, boxes: Tensor, targets: list[dict[str, Tensor]])
 
     matches = []
     for p, box, target in zip(logits.softmax(-1), boxes, targets, strict=True):
-        label, goal = target["labels"], target["boxes"]  # (T,), (T, 4)
-        distance = (box[:, None] - goal).abs().sum(-1)  # (N, T)
-        giou = generalized_box_iou_cxcywh(box[:, None], goal)  # (N, T)
-        cost = -p[:, label] + 5 * distance - 2 * giou  # (N, T)
+        labels, true = target["labels"], target["boxes"]  # (T,), (T, 4)
+        distance = (box[:, None] - true).abs().sum(-1)  # (N, T)
+        giou = generalized_box_iou_cxcywh(box[:, None], true)  # (N, T)
+        cost = -p[:, labels] + 5 * distance - 2 * giou  # (N, T)
         query, number = linear_sum_assignment(cost.numpy())
         matches.append((torch.from_numpy(query), torch.from_numpy(number)))
     return matches
