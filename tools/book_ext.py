@@ -85,6 +85,8 @@ def prepare_notebook(app: Sphinx, docname: str, source: list[str]) -> None:
 
 def folded_words(cell: dict[str, Any]) -> str:
     """What is folded away in a cell tagged hide-input."""
+    if "aside" in cell["metadata"].get("tags", []):
+        return "this helper"
     if cell.get("outputs"):
         return "the code of this figure"
     return "imports" if "".join(cell["source"]).startswith(("import ", "from ")) else "a helper that draws"
