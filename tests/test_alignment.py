@@ -5,9 +5,11 @@ from __future__ import annotations
 import xml.etree.ElementTree as ET
 
 import pytest
+import torch
 
 from detr_mini.data.grammar import CHINESE, corpus
-from detr_mini.teaching.alignment import CROSSED, GLOSSES, STRAIGHT, alignment_figure, gloss
+from detr_mini.modeling.seq2seq import Seq2SeqTransformer
+from detr_mini.teaching.alignment import CROSSED, GLOSSES, STRAIGHT, alignment_figure, cross_weights, gloss
 
 SVG = "{http://www.w3.org/2000/svg}"
 ALT = "Three words on either side, with lines of which two cross and one does not."
@@ -51,3 +53,22 @@ def test_corpus_words_can_be_drawn() -> None:
         links = [(link.target, link.source) for link in alignment(sentence)]
         figure = alignment_figure(english(sentence), chinese(sentence), links, alt=ALT)
         assert figure.svg.count("<path") == len(links)
+
+
+def test_cross_weights_are_those_with_which_the_layers_read() -> None:
+    torch.manual_seed(0)
+    model = Seq2SeqTransformer(9, 8, d=16, heads=2, enc_layers=1, dec_layers=3, dim_feedforward=16).eval()
+    source = torch.tensor([[3, 4, 5, 6], [7, 8, 0, 0]])  # (B, S), 0 is padding
+    target = torch.tensor([[1, 3, 4], [1, 5, 0]])  # (B, T)
+    seen = []
+    last = model.decoder.layers[-1].multihead_attn
+    hook = last.register_forward_hook(lambda module, given, read: seen.append((given, read)))
+    weights = cross_weights(model, source, target)  # (layers, B, heads, T, S)
+    hook.remove()
+    assert weights.shape == (3, 2, 2, 3, 4)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(3, 2, 2, 3))
+    assert (weights[:, 1, ..., 2:] == 0).all()
+    (given, read) = seen[0]
+    _, v = last.keys_values(given[1])  # (B, heads, S, d / heads)
+    torch.testing.assert_close(last.out_proj((weights[-1] @ v).transpose(1, 2).flatten(2)), read)
+    assert not any(layer.multihead_attn._forward_pre_hooks for layer in model.decoder.layers)

@@ -1,4 +1,4 @@
-"""Two sentences that say the same, with a line from each word to the one that it stands for.
+"""Two sentences that say the same: a line from each word to the one that it stands for, and what a translator reads.
 
 Drawn from top to bottom, so that it can be read on a phone. The words are text, not pictures: Chinese ones need a font
 that has them, and have an English word in small print beside them.
@@ -10,10 +10,15 @@ import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from typing import Any
+
+import torch
+from torch import Tensor
 
 from detr_mini.colours import CARD, COLOURS, INK
 from detr_mini.data.lexicon import COLOURS as COLOUR_WORDS
 from detr_mini.data.lexicon import COUNTS, KINDS, PLACES, RELATIONS
+from detr_mini.modeling.seq2seq import Seq2SeqTransformer
 from detr_mini.teaching.pictures import checked_alt
 
 ROW, LEFT, RIGHT, WIDTH = 26, 92, 208, 344
@@ -37,6 +42,29 @@ GLOSSES = {
 def gloss(words: Sequence[str]) -> str:
     """Chinese words with an English one after each, 两 two, 辆 (measure), 汽车 car, in lines that fit on a page."""
     return textwrap.fill(", ".join(f"{word} {GLOSSES[word]}" for word in words), 66)
+
+
+@torch.no_grad()
+def cross_weights(model: Seq2SeqTransformer, source: Tensor, target: Tensor) -> Tensor:
+    """How much each word of ``target`` ``(B, T)`` reads of each word of ``source`` ``(B, S)``, by layer and head.
+
+    The weights are computed from what hooks see the modules get: ``(layers, B, heads, T, S)``; rows sum to 1. Place
+    ``t`` has the word ``t`` of ``target`` as its input, and asks for the word after it.
+    """
+    found: list[Tensor] = []
+
+    def note(module: Any, given: tuple[Any, ...]) -> None:
+        query, memory, _, padding = given
+        found.append(module.attention_weights(query, memory, padding))
+
+    layers: list[Any] = list(model.decoder.layers)
+    hooks = [layer.multihead_attn.register_forward_pre_hook(note) for layer in layers]
+    try:
+        model(source, target)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return torch.stack(found)
 
 
 @dataclass(frozen=True)
