@@ -69,7 +69,9 @@ FAULTS = {
     "box-form": Fault(targets=read_xywh_as_cxcywh),
     "class-term": Fault(run=forget_the_class_term),
     "healthy": Fault(),
-    "learning-rate": Fault(recipe={"lr": 2e-2, "lr_backbone": 2e-2, "warmup_steps": 0, "clip_max_norm": 1e9}),
+    "learning-rate": Fault(recipe={"lr": 2e-2, "lr_backbone": 2e-2}),  # 25 times nano's
+    "no-clipping": Fault(recipe={"clip_max_norm": 1e9}),
+    "no-warm-up": Fault(recipe={"warmup_steps": 0}),
     "old-head": Fault(run=replace_the_head),
 }
 
