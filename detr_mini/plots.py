@@ -15,6 +15,7 @@ if find_spec("matplotlib") is None:
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 SMALL, LARGE = 0.03, 0.06  # shares of the picture: in a slot panel boxes below are "small", from there on "large"
 SLOT_KINDS = {  # of boxes, and their colors, in the order in which slot panels draw them
@@ -56,6 +57,34 @@ def draw_boxes(ax: "Axes", image: Any, boxes: Tensor, texts: Sequence[str], *, c
                 color="white",
                 bbox={"facecolor": colour, "edgecolor": "none", "pad": 1.4},
             )
+
+
+def draw_frames(ax: "Axes", boxes: Tensor, **style: Any) -> None:
+    """Draw frames and nothing else: boxes ``(M, 4)``, xyxy in units of ``ax``, in a style of Matplotlib's patches."""
+    from matplotlib.patches import Rectangle
+
+    for left, top, right, bottom in boxes.tolist():
+        ax.add_patch(Rectangle((left, top), right - left, bottom - top, fill=False, **style))
+
+
+def draw_cells(ax: "Axes", image: Any, values: Tensor, cell: int, **style: Any) -> "AxesImage":
+    """Draw one number a cell over a picture in grey.
+
+    Args:
+        ax: where to draw; its ticks go.
+        image: PIL image.
+        values: ``(h, w)``, from the top left corner on; cells beyond the picture are left out.
+        cell: how many of the image's pixels a cell is wide and high.
+        style: of Matplotlib's ``imshow``, such as ``vmin``.
+
+    Returns:
+        What a colour bar is made for.
+    """
+    h, w = values.shape
+    ax.imshow(image.convert("L"), cmap="gray", extent=(0, image.width, image.height, 0))
+    drawn = ax.imshow(values.numpy(), alpha=0.7, extent=(0, w * cell, h * cell, 0), **style)
+    ax.set(xlim=(0, image.width), ylim=(image.height, 0), xticks=[], yticks=[])
+    return drawn
 
 
 def slot_panels(

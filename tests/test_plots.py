@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from detr_mini.colours import COLOURS, QUIET
-from detr_mini.plots import detection_texts, draw_boxes, slot_kinds, slot_panels
+from detr_mini.plots import detection_texts, draw_boxes, draw_cells, draw_frames, slot_kinds, slot_panels
 
 FOUND = {
     "scores": torch.tensor([0.987, 0.5]),
@@ -65,3 +65,22 @@ def test_boxes_are_where_they_belong():
 
 def test_texts_name_classes_and_fall_back_to_ids():
     assert detection_texts(FOUND, {7: "dog"}) == ["dog 0.99", "9 0.50"]
+
+
+def test_frames_are_drawn_where_their_boxes_are():
+    axes = Figure().subplots()
+    draw_frames(axes, FOUND["boxes"], ec=COLOURS["blue"])
+    assert [(*patch.get_xy(), patch.get_width(), patch.get_height()) for patch in axes.patches] == [
+        (10, 20, 30, 40),
+        (50, 5, 40, 25),
+    ]
+    assert {to_hex(patch.get_edgecolor()) for patch in axes.patches} == {COLOURS["blue"].lower()}
+
+
+def test_cells_lie_on_the_pixels_they_stand_for():
+    axes = Figure().subplots()
+    drawn = draw_cells(axes, Image.new("RGB", (30, 20)), torch.arange(12.0).view(3, 4), 8, vmin=-1)
+    assert drawn.get_extent() == [0, 32, 24, 0]
+    assert drawn.norm.vmin == -1
+    assert (axes.get_xlim(), axes.get_ylim()) == ((0, 30), (20, 0)), "cells beyond the picture are cut off"
+    assert axes.images[0].get_extent() == [0, 30, 20, 0]
