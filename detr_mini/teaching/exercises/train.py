@@ -123,8 +123,8 @@ def _shares() -> list[tuple[Tensor, Tensor]]:
         "Divided by the total, the losses are too small: their mean is divided by the number of processes once more.": (
             lambda sums, counts: sums / counts.sum().clamp(min=1)
         ),
-        "The mean number of objects is raised to 1 where it is lower, as in the published code; only a mean of 0 has to "
-        "be replaced, else a batch with fewer objects than processes gets too small a loss.": (
+        "The mean number of objects is raised to 1 where it is lower, as in the published code; only a mean of 0 has "
+        "to be replaced, else a batch with fewer objects than processes gets too small a loss.": (
             lambda sums, counts: sums / counts.float().mean().clamp(min=1)
         ),
         "Without any object this is 0 / 0, which is NaN.": lambda sums, counts: sums / counts.float().mean(),
