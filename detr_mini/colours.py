@@ -11,7 +11,7 @@ COLOURS = {
     "orange": "#E69F00",
     "sky": "#56B4E9",
 }
-# The terms of cost and loss have one colour each in every chapter.
+# The terms of cost and loss have one color each in every chapter.
 TERMS = {"class": COLOURS["green"], "L1": COLOURS["blue"], "GIoU": COLOURS["vermilion"]}
 INK = "#22262B"
 QUIET = "#9AA1A9"

@@ -68,7 +68,7 @@ def draw_frames(ax: "Axes", boxes: Tensor, **style: Any) -> None:
 
 
 def draw_cells(ax: "Axes", image: Any, values: Tensor, cell: int, **style: Any) -> "AxesImage":
-    """Draw one number a cell over a picture in grey.
+    """Draw one number a cell over a picture in gray.
 
     Args:
         ax: where to draw; its ticks go.
@@ -78,7 +78,7 @@ def draw_cells(ax: "Axes", image: Any, values: Tensor, cell: int, **style: Any) 
         style: of Matplotlib's ``imshow``, such as ``vmin``.
 
     Returns:
-        What a colour bar is made for.
+        What a color bar is made for.
     """
     h, w = values.shape
     ax.imshow(image.convert("L"), cmap="gray", extent=(0, image.width, image.height, 0))

@@ -243,7 +243,7 @@ CHANGES: list[tuple[str, str, Callable[[Any], object], bool]] = [
     ("a figure", PICTURE, lambda cell: None, True),
     ("almost the same figure", PICTURE, lambda cell: shift_picture(cell, 5), True),
     ("another figure", PICTURE, lambda cell: shift_picture(cell, 60), False),
-    ("another text for a figure", PICTURE, lambda cell: cell.outputs[0].data.update({"text/plain": "Grey."}), False),
+    ("another text for a figure", PICTURE, lambda cell: cell.outputs[0].data.update({"text/plain": "Gray."}), False),
     ("no figure", PICTURE, lambda cell: cell.update(outputs=[]), False),
     ("a figure too many", PICTURE, lambda cell: cell.update(outputs=cell.outputs * 2), False),
     ("no output", "print(0.1429)", lambda cell: cell.update(outputs=[]), False),

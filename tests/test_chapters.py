@@ -149,6 +149,17 @@ def test_its_last_sections_are_those_of_every_chapter(chapter: Chapter) -> None:
 
 
 @each_chapter
+def test_the_questions_at_its_end_have_answers(chapter: Chapter) -> None:
+    """Folded under them, a paragraph each at the least."""
+    asked, _, rest = chapter.section("What to remember").partition("**Test yourself.**")[2].partition("\n\n")
+    answers = re.match(
+        r"<details><summary>Show the answers</summary>\n\n(.+?)\n\n</details>", rest.lstrip(), flags=re.S
+    )
+    assert answers, "a fold with the answers follows the questions"
+    assert len(answers[1].split("\n\n")) >= asked.count("?") > 0
+
+
+@each_chapter
 def test_there_is_something_to_play_with(chapter: Chapter) -> None:
     assert any('<figure class="interactive"' in html(cell) for cell in chapter.lesson)
 

@@ -48,7 +48,7 @@ class DETR(Deployable):
         """Detect objects.
 
         Args:
-            samples: normalised images: a :class:`.NestedTensor`, a list of ``(3, H, W)``, or a tensor ``(B, 3, H, W)``.
+            samples: normalized images: a :class:`.NestedTensor`, a list of ``(3, H, W)``, or a tensor ``(B, 3, H, W)``.
 
         Returns:
             ``pred_logits`` ``(B, N, K + 1)``, ``pred_boxes`` ``(B, N, 4)`` as cxcywh in [0, 1], and with ``aux_loss``

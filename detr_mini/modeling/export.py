@@ -40,7 +40,7 @@ class Deployable(nn.Module):
     def export(self) -> torch.export.ExportedProgram:
         """The model, optimized for inference, as a graph that runs without this package.
 
-        ``torch.export.save`` writes it. Its ``module()`` takes normalised images ``(B, 3, H, W)`` and their mask
+        ``torch.export.save`` writes it. Its ``module()`` takes normalized images ``(B, 3, H, W)`` and their mask
         ``(B, H, W)``, True at padding, on this model's device, and returns what the model does: for any number of
         images and any size of more than 32 pixels a side.
         """

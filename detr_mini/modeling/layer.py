@@ -17,7 +17,7 @@ class Layer(nn.Module):
         d: width.
         dim_feedforward: width inside the feed-forward block.
         dropout: inside the feed-forward block, and on what each block gives.
-        pre_norm: normalise the input of each block rather than the sum. Vaswani et al. and DETR do not.
+        pre_norm: normalize the input of each block rather than the sum. Vaswani et al. and DETR do not.
     """
 
     def __init__(self, d: int, *, dim_feedforward: int, dropout: float, pre_norm: bool) -> None:

@@ -47,7 +47,7 @@ class Seq2SeqTransformer(nn.Module):
         dec_layers: number of decoder layers.
         dim_feedforward: width inside the feed-forward blocks.
         dropout: on the embeddings, on attention weights, inside and after each block.
-        pre_norm: normalise the input of each block rather than its result, and the last result of either stack.
+        pre_norm: normalize the input of each block rather than its result, and the last result of either stack.
     """
 
     def __init__(

@@ -21,7 +21,7 @@ class Transformer(nn.Module):
         dec_layers: number of decoder layers, 1 or more.
         dim_feedforward: width inside the feed-forward blocks.
         dropout: on attention weights, inside and after each block.
-        pre_norm: normalise the input of each block rather than its result. The published models do not.
+        pre_norm: normalize the input of each block rather than its result. The published models do not.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class TransformerEncoder(nn.Module):
 
 
 class TransformerDecoder(nn.Module):
-    """A stack of decoder layers; the result of each, normalised, is a prediction of its own."""
+    """A stack of decoder layers; the result of each, normalized, is a prediction of its own."""
 
     def __init__(self, layers: list["DecoderLayer"], norm: nn.Module) -> None:
         super().__init__()
