@@ -184,6 +184,40 @@ def test_a_text_edited_without_a_run_is_found(
     assert complaint in told
 
 
+def test_new_prose_keeps_the_outputs_of_the_run(tmp_path: Path) -> None:
+    book = make_book(tmp_path, CHAPTER)
+    assert run(*NB, "build", "--book", book).returncode == 0
+    told = json.loads((book / "execution.json").read_text())["01_one"]
+    (book / "src" / "01_one.md").write_text(CHAPTER.replace("# A chapter", "# Another") + "\nThe end.\n")
+    assert run(*NB, "prose", "--book", book).returncode == 0
+    assert run(*NB, "check", "--book", book).returncode == 0
+    stored = (book / "01_one.ipynb").read_bytes()
+    now = json.loads((book / "execution.json").read_text())["01_one"]
+    assert now["sha256"] != told["sha256"]
+    assert now | {"sha256": ""} == told | {"sha256": ""}
+    assert run(*NB, "build", "--book", book).returncode == 0
+    assert (book / "01_one.ipynb").read_bytes() == stored
+
+
+@pytest.mark.parametrize(("old", "new"), [('"a"', '"c"'), ("[raises-exception]", "[raises-exception, hide-input]")])
+def test_new_prose_does_not_bring_in_code_that_was_not_run(built: Path, tmp_path: Path, old: str, new: str) -> None:
+    book = make_book(tmp_path, CHAPTER.replace(old, new))
+    for name in ("01_one.ipynb", "execution.json"):
+        (book / name).write_bytes((built / name).read_bytes())
+    result = run(*NB, "prose", "--book", book)
+    assert result.returncode == 1
+    assert "01_one: its code is not what was run; build it" in result.stderr
+    assert (book / "01_one.ipynb").read_bytes() == (built / "01_one.ipynb").read_bytes()
+
+
+def test_new_prose_needs_the_notebook_that_was_run(built: Path, tmp_path: Path) -> None:
+    book = make_book(tmp_path, CHAPTER)
+    assert "is missing" in run(*NB, "prose", "--book", book).stderr
+    (book / "01_one.ipynb").write_bytes((built / "01_one.ipynb").read_bytes().replace(b"b book", b"by hand"))
+    (book / "execution.json").write_bytes((built / "execution.json").read_bytes())
+    assert "tells of another run" in run(*NB, "prose", "--book", book).stderr
+
+
 @pytest.mark.parametrize("label", ["a b", "twice"])
 def test_a_label_that_cannot_name_a_cell_is_refused(tmp_path: Path, label: str) -> None:
     book = make_book(tmp_path, f"```{{code-cell}} python\n:label: {label}\nx = 1\n```\n\n" * 2)

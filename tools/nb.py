@@ -1,6 +1,7 @@
 """Turn the text of a chapter into its notebook, and keep the two in step.
 
     python tools/nb.py build [NAME ...]    run book/src/NAME.md, store book/NAME.ipynb with its outputs
+    python tools/nb.py prose [NAME ...]    the same where no code has changed: the outputs are those of the last run
     python tools/nb.py check [NAME ...]    fail where a notebook is not what its text says
 
 Without a name, every chapter. The notebook's bytes depend on the text and on what the code prints,
@@ -21,6 +22,7 @@ import time
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import jupytext
 import nbformat
@@ -98,13 +100,36 @@ def build(name: str, book: Path) -> list[str]:
     except (CellExecutionError, DeadKernelError, TimeoutError) as error:
         return [f"{name}: a cell failed; the stored notebook is as it was\n{error}"]
     normalize(notebook)
-    unfinished = book / f"{name}.ipynb.tmp"
-    unfinished.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8", newline="\n")
-    unfinished.replace(book / f"{name}.ipynb")
+    store(notebook, name, book)
     seconds = time.perf_counter() - start
     record(name, book, seconds)
     print(f"{name}: {seconds:.1f} s", flush=True)
     return []
+
+
+def renew_prose(name: str, book: Path) -> list[str]:
+    """Store a chapter's text with the outputs of its last run, if it has the very code that was run."""
+    if faults := [fault for fault in check(name, book) if "another run" in fault or "missing" in fault]:
+        return faults
+    notebook, ran = read_text(name, book), nbformat.read(book / f"{name}.ipynb", as_version=4)
+    new, old = ([cell for cell in one.cells if cell.cell_type == "code"] for one in (notebook, ran))
+    if [(cell.source, cell.metadata) for cell in new] != [(cell.source, cell.metadata) for cell in old]:
+        return [f"{name}: its code is not what was run; build it"]
+    for cell, before in zip(new, old, strict=True):
+        cell.outputs, cell.execution_count = before.outputs, before.execution_count
+    notebook.metadata = ran.metadata  # the kernel has its say in it
+    store(notebook, name, book)
+    path = book / "execution.json"
+    records = json.loads(path.read_text("utf-8"))
+    records[name]["sha256"] = checksum(book / f"{name}.ipynb")
+    write_records(records, path)
+    return []
+
+
+def store(notebook: NotebookNode, name: str, book: Path) -> None:
+    unfinished = book / f"{name}.ipynb.tmp"
+    unfinished.write_text(nbformat.writes(notebook) + "\n", encoding="utf-8", newline="\n")
+    unfinished.replace(book / f"{name}.ipynb")
 
 
 def record(name: str, book: Path, seconds: float) -> None:
@@ -119,6 +144,10 @@ def record(name: str, book: Path, seconds: float) -> None:
         "with": {"Python": platform.python_version()} | {package: version(package) for package in RECORDED},
         "sha256": checksum(book / f"{name}.ipynb"),
     }
+    write_records(records, path)
+
+
+def write_records(records: dict[str, Any], path: Path) -> None:
     path.write_text(json.dumps(records, indent=1, sort_keys=True) + "\n", "utf-8")
 
 
@@ -153,7 +182,7 @@ def orphans(book: Path) -> list[str]:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["build", "check"])
+    parser.add_argument("what", choices=["build", "prose", "check"])
     parser.add_argument("names", nargs="*", metavar="NAME", help="a chapter, such as 01_tour; all by default")
     parser.add_argument("--book", type=Path, default=BOOK, help="the folder of the book")
     args = parser.parse_args(argv)
@@ -163,7 +192,7 @@ def main(argv: list[str] | None = None) -> int:
     names = [Path(n).stem for n in args.names] or sorted(p.stem for p in (args.book / "src").glob("*.md"))
     faults = orphans(args.book) if args.what == "check" else []
     for name in names:
-        faults += (build if args.what == "build" else check)(name, args.book)
+        faults += {"build": build, "prose": renew_prose, "check": check}[args.what](name, args.book)
     print(*faults, sep="\n", end="\n" if faults else "", file=sys.stderr)
     return 1 if faults else 0
 
