@@ -6,7 +6,7 @@ Chapter: *Matching*, ``book/11_matcher``, which makes the steps.
 from __future__ import annotations
 
 import textwrap
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    Table = np.ndarray[Any, np.dtype[Any]]
-
 WIDTH = 56  # signs of a line above the tables
 
 
@@ -25,12 +23,12 @@ class Step(NamedTuple):
     """What is done, the table (N, N) after it, the row chosen in a column, and the rows and columns with a line."""
 
     what: str
-    table: Table
+    table: np.ndarray
     chosen: dict[int, int]
     lines: tuple[list[int], list[int]]
 
 
-def draw_step(step: Step, costs: Table, before: Table) -> Figure:
+def draw_step(step: Step, costs: np.ndarray, before: np.ndarray) -> Figure:
     """The reduced table and the costs side by side, (N, N) each, under a sentence that says what is done.
 
     Zeros are tinted, chosen cells circled, lines drawn in. ``before`` is the table of the step before.
@@ -50,7 +48,7 @@ def draw_step(step: Step, costs: Table, before: Table) -> Figure:
     return figure
 
 
-def sentence(step: Step, costs: Table, before: Table) -> str:
+def sentence(step: Step, costs: np.ndarray, before: np.ndarray) -> str:
     """What a step does, and with which numbers; tables as for `draw_step`."""
     count, needed = len(step.chosen), len(costs)
     least = sum(costs[row, column] for column, row in step.chosen.items())
@@ -70,7 +68,7 @@ def sentence(step: Step, costs: Table, before: Table) -> str:
     return said[step.what]
 
 
-def _draw_table(ax: Axes, table: Table, chosen: dict[int, int], lines: tuple[list[int], list[int]]) -> None:
+def _draw_table(ax: Axes, table: np.ndarray, chosen: dict[int, int], lines: tuple[list[int], list[int]]) -> None:
     from matplotlib.patches import Circle
 
     n = len(table)
