@@ -11,6 +11,8 @@ __all__ = [
     "DETR",
     "CocoDetection",
     "DETRConfig",
+    "DeformableDETR",
+    "DeformableDETRConfig",
     "HungarianMatcher",
     "NestedTensor",
     "Recipe",
@@ -22,6 +24,7 @@ __all__ = [
     "evaluate",
     "generalized_box_iou",
     "load",
+    "ms_deform_attn",
     "postprocess",
     "predict",
     "save",
@@ -36,8 +39,11 @@ if TYPE_CHECKING:
     from detr_mini.evaluation import evaluate
     from detr_mini.loss import SetCriterion, build_criterion
     from detr_mini.matcher import HungarianMatcher
-    from detr_mini.modeling.config import CONFIGS, DETRConfig
-    from detr_mini.modeling.detr import DETR, build, postprocess
+    from detr_mini.modeling.build import build
+    from detr_mini.modeling.config import CONFIGS, DeformableDETRConfig, DETRConfig
+    from detr_mini.modeling.deformable_attention import ms_deform_attn
+    from detr_mini.modeling.deformable_detr import DeformableDETR
+    from detr_mini.modeling.detr import DETR, postprocess
     from detr_mini.modeling.nested_tensor import NestedTensor
     from detr_mini.prediction import predict
     from detr_mini.training.recipe import Recipe
@@ -51,8 +57,11 @@ else:
         "evaluation": ("evaluate",),
         "loss": ("SetCriterion", "build_criterion"),
         "matcher": ("HungarianMatcher",),
-        "modeling.config": ("CONFIGS", "DETRConfig"),
-        "modeling.detr": ("DETR", "build", "postprocess"),
+        "modeling.build": ("build",),
+        "modeling.config": ("CONFIGS", "DETRConfig", "DeformableDETRConfig"),
+        "modeling.deformable_attention": ("ms_deform_attn",),
+        "modeling.deformable_detr": ("DeformableDETR",),
+        "modeling.detr": ("DETR", "postprocess"),
         "modeling.nested_tensor": ("NestedTensor",),
         "prediction": ("predict",),
         "training.recipe": ("Recipe",),

@@ -1,49 +1,100 @@
-"""Names of weights: the published ones, which are ours, and those of Hugging Face's ``DetrForObjectDetection``."""
+"""Names of weights: the published ones, which are ours, and those of Hugging Face's models."""
 
 import re
 from collections.abc import Mapping
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from detr_mini.errors import WeightsError
 
-# Ours left, theirs right.
-_BEGINNINGS = (
+Pairs = tuple[tuple[str, str], ...]  # ours left, theirs right
+
+_BEGINNINGS: Pairs = (
     ("backbone.0.body.", "model.backbone.model."),
-    ("backbone.1.row_embed.", "model.position_embedding.row_embeddings."),
-    ("backbone.1.col_embed.", "model.position_embedding.column_embeddings."),
-    ("input_proj.", "model.input_projection."),
     ("query_embed.", "model.query_position_embeddings."),
     ("transformer.encoder.layers.", "model.encoder.layers."),
     ("transformer.decoder.layers.", "model.decoder.layers."),
-    ("transformer.decoder.norm.", "model.decoder.layernorm."),
-    ("class_embed.", "class_labels_classifier."),
-    ("bbox_embed.", "bbox_predictor."),
 )
-_LAYER_PARTS = (
-    (".multihead_attn.", ".encoder_attn."),
+_LAYER_PARTS: Pairs = (
     (".out_proj.", ".o_proj."),
     (".linear1.", ".mlp.fc1."),
     (".linear2.", ".mlp.fc2."),
-    (".norm1.", ".self_attn_layer_norm."),
 )
-_ENCODER_PARTS = (*_LAYER_PARTS, (".norm2.", ".final_layer_norm."))
-_DECODER_PARTS = (*_LAYER_PARTS, (".norm2.", ".encoder_attn_layer_norm."), (".norm3.", ".final_layer_norm."))
+
+
+class _Names(NamedTuple):
+    """How the names of one kind of model go together."""
+
+    kind: str
+    theirs: str  # the name of their class
+    beginnings: Pairs
+    encoder_parts: Pairs
+    decoder_parts: Pairs
+
+
+_ENCODER_PARTS = (*_LAYER_PARTS, (".norm1.", ".self_attn_layer_norm."), (".norm2.", ".final_layer_norm."))
+_DETR = _Names(
+    "DETR",
+    "DetrForObjectDetection",
+    (
+        *_BEGINNINGS,
+        ("backbone.1.row_embed.", "model.position_embedding.row_embeddings."),
+        ("backbone.1.col_embed.", "model.position_embedding.column_embeddings."),
+        ("input_proj.", "model.input_projection."),
+        ("transformer.decoder.norm.", "model.decoder.layernorm."),
+        ("class_embed.", "class_labels_classifier."),
+        ("bbox_embed.", "bbox_predictor."),
+    ),
+    _ENCODER_PARTS,
+    (
+        *_LAYER_PARTS,
+        (".multihead_attn.", ".encoder_attn."),
+        (".norm1.", ".self_attn_layer_norm."),
+        (".norm2.", ".encoder_attn_layer_norm."),
+        (".norm3.", ".final_layer_norm."),
+    ),
+)
+_DEFORMABLE = _Names(
+    "Deformable DETR",
+    "DeformableDetrForObjectDetection",
+    (
+        *_BEGINNINGS,
+        ("input_proj.", "model.input_proj."),
+        ("transformer.level_embed", "model.level_embed"),
+        ("transformer.reference_points.", "model.reference_points."),
+        ("transformer.enc_output", "model.enc_output"),
+        ("transformer.pos_trans", "model.pos_trans"),
+        ("transformer.decoder.bbox_embed.", "model.decoder.bbox_embed."),
+        ("transformer.decoder.class_embed.", "model.decoder.class_embed."),
+        ("class_embed.", "class_embed."),
+        ("bbox_embed.", "bbox_embed."),
+    ),
+    _ENCODER_PARTS,
+    (
+        *_LAYER_PARTS,
+        (".cross_attn.", ".encoder_attn."),
+        (".norm1.", ".encoder_attn_layer_norm."),  # here the first norm is that of the cross-attention
+        (".norm2.", ".self_attn_layer_norm."),
+        (".norm3.", ".final_layer_norm."),
+    ),
+)
 
 
 def from_hugging_face(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a ``DetrForObjectDetection`` under the published names, input projections stacked.
+    """Weights of a ``DetrForObjectDetection``, or of a ``DeformableDetrForObjectDetection``, under the published names.
 
-    Names of transformers 5 and the older ones of files on its hub are understood, and the ResNet may be timm's or
+    The input projections of attention are stacked. Names of transformers 5 and the older ones of files on its hub are understood, and the ResNet may be timm's or
     transformers' own.
 
     Raises:
         WeightsError: a name that is not known.
     """
+    names = _DEFORMABLE if "model.level_embed" in state_dict else _DETR
     state: dict[str, Tensor] = {}
     for key, value in state_dict.items():
-        name = _rename(_modern(key), theirs=1)
+        name = _rename(_modern(key), names, theirs=1)
         if match := re.fullmatch(r"(.*)\.([qkv])_proj\.(weight|bias)", name):
             if match[2] != "q":
                 continue
@@ -56,14 +107,15 @@ def from_hugging_face(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def to_hugging_face(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights under the names of transformers 5's ``DetrForObjectDetection`` with a ResNet of timm.
+    """Weights under the names of transformers 5, whose class for this kind of model has a ResNet of timm.
 
     Raises:
         WeightsError: a name that has no counterpart there, such as a pre-norm encoder's last norm.
     """
+    names = _DEFORMABLE if "transformer.level_embed" in state_dict else _DETR
     state: dict[str, Tensor] = {}
     for key, value in state_dict.items():
-        name = _rename(key, theirs=0)
+        name = _rename(key, names, theirs=0)
         if match := re.fullmatch(r"(.*)\.in_proj_(weight|bias)", name):
             for letter, part in zip("qkv", value.chunk(3), strict=True):
                 state[f"{match[1]}.{letter}_proj.{match[2]}"] = part.clone()
@@ -72,18 +124,18 @@ def to_hugging_face(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return state
 
 
-def _rename(key: str, *, theirs: int) -> str:
+def _rename(key: str, names: _Names, *, theirs: int) -> str:
     """From column ``theirs`` of the tables above to the other one."""
-    for pair in _BEGINNINGS:
+    for pair in names.beginnings:
         if key.startswith(pair[theirs]):
             name = pair[1 - theirs] + key.removeprefix(pair[theirs])
             break
     else:
         raise WeightsError(
-            f"the name {key!r} has no counterpart between DETR and Hugging Face's DetrForObjectDetection"
+            f"the name {key!r} has no counterpart between {names.kind} and Hugging Face's {names.theirs}"
         )
-    parts = _ENCODER_PARTS if "encoder.layers." in name else _DECODER_PARTS if "decoder.layers." in name else ()
-    for part in parts:
+    encoder, decoder = "encoder.layers." in name, "decoder.layers." in name
+    for part in names.encoder_parts if encoder else names.decoder_parts if decoder else ():
         name = name.replace(part[theirs], part[1 - theirs])
     return name
 

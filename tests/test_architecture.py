@@ -27,6 +27,10 @@ ORDER = [
     "transformer",
     "export",
     "detr",
+    "deformable_attention",
+    "deformable_transformer",
+    "deformable_detr",
+    "build",
 ]
 
 

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from detr_mini.errors import ConfigError
-from detr_mini.modeling.detr import DETR, build
+from detr_mini.modeling.build import build
+from detr_mini.modeling.detr import DETR
 from detr_mini.training.optimization import Together, make_optimizer, make_schedule
 from detr_mini.training.recipe import RECIPES, Recipe, get_recipe
 

@@ -10,8 +10,9 @@ from safetensors.torch import load_file
 from detr_mini.data import CATEGORIES, CocoDetection, collate, eval_transforms, make_data
 from detr_mini.evaluation import evaluate
 from detr_mini.interpret import explained_variance, slot_boxes
+from detr_mini.modeling.build import build
 from detr_mini.modeling.config import CONFIGS
-from detr_mini.modeling.detr import DETR, build
+from detr_mini.modeling.detr import DETR
 from detr_mini.weights import CHECKPOINTS, load
 
 BOOK_DATA = Path(__file__).resolve().parent.parent / "book" / "data"

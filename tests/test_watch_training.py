@@ -11,7 +11,8 @@ import detr_mini
 from detr_mini.data import CocoDetection, collate, eval_transforms, make_data
 from detr_mini.evaluation import evaluate, layer_outputs
 from detr_mini.matcher import HungarianMatcher
-from detr_mini.modeling.detr import DETR, build
+from detr_mini.modeling.build import build
+from detr_mini.modeling.detr import DETR
 
 
 @pytest.fixture

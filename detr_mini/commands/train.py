@@ -118,8 +118,8 @@ def _model(options: argparse.Namespace) -> "DETR":
     import torch
 
     from detr_mini.data import read_class_names
+    from detr_mini.modeling.build import build
     from detr_mini.modeling.config import DETRConfig
-    from detr_mini.modeling.detr import build
     from detr_mini.weights import load_backbone, load_to_train
 
     if options.weights and (options.config or options.backbone_weights):

@@ -3,11 +3,14 @@
 Chapter: *Backbone*, ``book/06_backbone``.
 """
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
+from detr_mini.modeling.config import DetectorConfig
 from detr_mini.modeling.nested_tensor import NestedTensor
 from detr_mini.modeling.norm import FrozenBatchNorm2d, SyncBatchNorm2d
 
@@ -51,7 +54,7 @@ class ResNetBackbone(nn.Module):
         for name, part in self.body.items():
             x = part(x)
             if name in self.stages:
-                levels.append(NestedTensor(x, _nearest(samples.padding_mask, x.shape[-2:])))
+                levels.append(NestedTensor(x, nearest(samples.padding_mask, x.shape[-2:])))
         return levels
 
 
@@ -83,7 +86,7 @@ class SmallBackbone(nn.Module):
 
     def forward(self, samples: NestedTensor) -> list[NestedTensor]:
         """``(B, 3, H, W)`` to features, the coarsest last: ``(B, C, ceil(H / 8), ceil(W / 8))``, and their masks."""
-        mask = _every(2, samples.padding_mask)
+        mask = every(2, samples.padding_mask)
         x = self.body["bn1"](self.body["conv1"](samples.tensors))
         features = NestedTensor(zero_padding(x, mask).relu_(), mask)
         levels = []
@@ -92,6 +95,13 @@ class SmallBackbone(nn.Module):
             if name in self.stages:
                 levels.append(features)
         return levels
+
+
+def build_backbone(config: DetectorConfig, num_levels: int = 1) -> ResNetBackbone | SmallBackbone:
+    """The body that a config names, with random weights; see the two classes for ``num_levels``."""
+    if config.backbone == "small":
+        return SmallBackbone(config.hidden_dim, num_levels=num_levels)
+    return ResNetBackbone(config.backbone, dilation=config.dilation, num_levels=num_levels, freeze=config.freeze_resnet)
 
 
 class ResidualBlock(nn.Module):
@@ -110,7 +120,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, features: NestedTensor) -> NestedTensor:
         """``(B, C_in, h, w)`` and its mask to ``(B, C_out, h / stride, w / stride)`` and its mask, sides rounded up."""
-        x, mask = features.tensors, _every(self.stride, features.padding_mask)
+        x, mask = features.tensors, every(self.stride, features.padding_mask)
         y = zero_padding(self.bn1(self.conv1(x)), mask).relu_()
         # Cells are picked here, not by a stride of the 1x1 convolution. The numbers are the same, but for few channels
         # in channels_last the backward pass of PyTorch 2.14 on a CPU writes outside its memory.
@@ -125,12 +135,12 @@ def zero_padding(x: Tensor, mask: Tensor | None) -> Tensor:
     return x if mask is None else x.mul_(~mask[:, None])
 
 
-def _nearest(mask: Tensor | None, size: torch.Size) -> Tensor | None:
+def nearest(mask: Tensor | None, size: Sequence[int]) -> Tensor | None:
     """A mask ``(B, H, W)`` at the size ``(h, w)`` of a feature map."""
-    return None if mask is None else F.interpolate(mask[:, None].float(), size=size)[:, 0].bool()
+    return None if mask is None else F.interpolate(mask[:, None].float(), size=tuple(size))[:, 0].bool()
 
 
-def _every(stride: int, mask: Tensor | None) -> Tensor | None:
+def every(stride: int, mask: Tensor | None) -> Tensor | None:
     """The pixels of a mask ``(B, H, W)`` on which the windows of a 3x3 convolution of this stride are centered."""
     # What slices pick is made contiguous here and above: of other strides, an exported model would take for granted
     # what happened to hold for the sizes of its example.

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from detr_mini.boxes import box_cxcywh_to_xyxy
-from detr_mini.modeling.backbone import ResNetBackbone, SmallBackbone
-from detr_mini.modeling.config import DETRConfig, get_config
+from detr_mini.modeling.backbone import build_backbone
+from detr_mini.modeling.config import DETRConfig
 from detr_mini.modeling.export import Deployable
 from detr_mini.modeling.nested_tensor import NestedTensor
 from detr_mini.modeling.position_encoding import PositionEmbeddingLearned, PositionEmbeddingSine
@@ -27,7 +27,7 @@ class DETR(Deployable):
         self.config = config
         self.class_names: dict[int, str] = {}  # category id to name, where the training data had them
         d = config.hidden_dim
-        features = _backbone(config)
+        features = build_backbone(config)
         # A list of two, since the published checkpoints call them backbone.0 and backbone.1.
         self.backbone = nn.ModuleList([features, _position_embedding(config)])
         self.input_proj = nn.Conv2d(features.num_channels[-1], d, kernel_size=1)
@@ -88,20 +88,6 @@ class MLP(nn.Module):
         return self.layers[-1](x)
 
 
-def build(name_or_config: str | DETRConfig, **overrides: object) -> DETR:
-    """Make a model with random weights.
-
-    Args:
-        name_or_config: ``nano`` or ``mini`` (for the embedded data), ``detr_resnet50``, ``detr_resnet50_dc5``,
-            ``detr_resnet101``, ``detr_resnet101_dc5`` (published), or a :class:`.DETRConfig`.
-        overrides: fields of :class:`.DETRConfig` to change.
-
-    Raises:
-        ConfigError: a name, a field or a combination that does not exist; the message says what would work.
-    """
-    return DETR(get_config(name_or_config, **overrides))
-
-
 @torch.no_grad()
 def postprocess(outputs: dict[str, Any], sizes: Tensor) -> list[dict[str, Tensor]]:
     """Turn a model's outputs into detections, one per query and image.
@@ -121,12 +107,6 @@ def postprocess(outputs: dict[str, Any], sizes: Tensor) -> list[dict[str, Tensor
     scale = torch.stack([width, height, width, height], dim=-1)[:, None]  # (B, 1, 4)
     boxes = box_cxcywh_to_xyxy(outputs["pred_boxes"].float()) * scale  # (B, N, 4)
     return [{"scores": s, "labels": c, "boxes": b} for s, c, b in zip(scores, labels, boxes, strict=True)]
-
-
-def _backbone(config: DETRConfig) -> ResNetBackbone | SmallBackbone:
-    if config.backbone == "small":
-        return SmallBackbone(config.hidden_dim)
-    return ResNetBackbone(config.backbone, dilation=config.dilation, freeze=config.freeze_resnet)
 
 
 def _position_embedding(config: DETRConfig) -> PositionEmbeddingSine | PositionEmbeddingLearned:

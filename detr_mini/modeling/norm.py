@@ -1,4 +1,4 @@
-"""Batch norms: one that never changes, and one whose statistics are those of all processes.
+"""Norms: a batch norm that never changes, one with the statistics of all processes, and a group norm without padding.
 
 Chapter: *Backbone*, ``book/06_backbone``.
 """
@@ -56,6 +56,23 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         self.num_batches_tracked.add_(1)
         self.running_mean.lerp_(mean, self.momentum)
         self.running_var.lerp_(variance, self.momentum)
+
+
+class GroupNorm(nn.GroupNorm):
+    """A group norm whose statistics leave out padding, so that a picture is the same alone and in a batch."""
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+        """``(B, C, h, w)``, with a mask ``(B, h, w)`` that is True at padding, to the same shape."""
+        if mask is None:
+            return super().forward(x)
+        groups = x.unflatten(1, (self.num_groups, -1)).float()  # (B, G, C / G, h, w)
+        share = (~mask)[:, None, None].float()  # (B, 1, 1, h, w)
+        share = share / (share.sum((-2, -1), keepdim=True).clamp(min=1) * groups.shape[2])  # sums to 1 over a group
+        axes = (2, 3, 4)
+        groups = groups - (groups * share).sum(axes, keepdim=True)
+        variance = (groups.square() * share).sum(axes, keepdim=True)
+        normed = (groups * (variance + self.eps).rsqrt()).flatten(1, 2)
+        return (normed * self.weight[:, None, None] + self.bias[:, None, None]).to(x.dtype)
 
 
 class _Sum(torch.autograd.Function):

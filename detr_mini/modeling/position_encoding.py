@@ -23,13 +23,16 @@ class PositionEmbeddingSine(nn.Module):
         d: channels of the encoding; divisible by 4.
         temperature: the slowest wave is longer than the fastest one by this to the power of ``1 - 4 / d``.
         scale: what the picture's full height (or width) is mapped to; the fastest wave has ``scale / 2 pi`` periods.
+        centered: a cell's place is that of its center, as in Deformable DETR, and not of its far edge, as in DETR.
     """
 
-    def __init__(self, d: int, *, temperature: float = 10000.0, scale: float = 2 * math.pi) -> None:
+    def __init__(
+        self, d: int, *, temperature: float = 10000.0, scale: float = 2 * math.pi, centered: bool = False
+    ) -> None:
         super().__init__()
         if d % 4:
             raise ValueError(f"a sine encoding of two axes needs a width divisible by 4, got {d}")
-        self.d, self.temperature, self.scale = d, temperature, scale
+        self.d, self.temperature, self.scale, self.centered = d, temperature, scale, centered
 
     def forward(self, features: NestedTensor | Tensor) -> Tensor:
         """The encoding ``(B, d, h, w)``, in float32, of a batch of feature maps.
@@ -41,21 +44,22 @@ class PositionEmbeddingSine(nn.Module):
         if isinstance(features, NestedTensor) and features.padding_mask is None:
             # All rows and columns of all pictures are alike, and the waves of one column and one row are enough.
             column, row = column[:1, :, :1], row[:1, :1, :]
-        y = self._waves(_share(column.cumsum(1), axis=1))  # (B, h, w, d / 2) or (1, h, 1, d / 2)
-        x = self._waves(_share(row.cumsum(2), axis=2))  # (B, h, w, d / 2) or (1, 1, w, d / 2)
+        y = self.waves(self._share(column.cumsum(1), axis=1))  # (B, h, w, d / 2) or (1, h, 1, d / 2)
+        x = self.waves(self._share(row.cumsum(2), axis=2))  # (B, h, w, d / 2) or (1, 1, w, d / 2)
         both = torch.cat(torch.broadcast_tensors(y, x), dim=-1)  # (B, h, w, d) or (1, h, w, d)
         return both.permute(0, 3, 1, 2).expand(mask.shape[0], -1, -1, -1)  # (B, d, h, w)
 
-    def _waves(self, place: Tensor) -> Tensor:
+    def waves(self, place: Tensor) -> Tensor:
+        """Sines and cosines ``(..., d / 2)`` of places ``(...)``, which are shares from 0 to 1."""
         pairs = self.d // 4
         exponent = torch.arange(pairs, device=place.device, dtype=torch.float32) / pairs
-        angle = place[..., None] * self.scale / self.temperature**exponent  # (B, h, w, d / 4)
-        return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)  # (B, h, w, d / 2)
+        angle = place[..., None] * self.scale / self.temperature**exponent  # (..., d / 4)
+        return torch.stack([angle.sin(), angle.cos()], dim=-1).flatten(-2)  # (..., d / 2)
 
-
-def _share(count: Tensor, axis: int) -> Tensor:
-    """Counts of real cells so far to shares of all real cells; fully padded lines stay 0."""
-    return count / (count.select(axis, -1).unsqueeze(axis) + 1e-6)
+    def _share(self, count: Tensor, axis: int) -> Tensor:
+        """Counts of real cells so far to shares of all real cells."""
+        place = count - 0.5 if self.centered else count
+        return place / (count.select(axis, -1).unsqueeze(axis) + 1e-6)
 
 
 class PositionEmbeddingLearned(nn.Module):
