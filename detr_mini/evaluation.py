@@ -5,7 +5,7 @@ Chapter: *Evaluation*, ``book/15_evaluate``.
 
 import contextlib
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -16,14 +16,15 @@ from tqdm import tqdm
 
 from detr_mini import distributed
 from detr_mini.data import CocoDetection, DetectionDataset, Target, collate, read_batches
-from detr_mini.modeling.detr import DETR, postprocess
+from detr_mini.modeling.build import Detector
+from detr_mini.modeling.detr import postprocess
 
 COCO_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 COCO_AREA_BINS = (32**2, 96**2)  # pixels: small below the first, large above the second
 
 
 def evaluate(
-    model: DETR, dataset: DetectionDataset, *, batch_size: int = 16, workers: int = 0, progress: bool = False
+    model: Detector, dataset: DetectionDataset, *, batch_size: int = 16, workers: int = 0, progress: bool = False
 ) -> dict[str, float]:
     """The twelve numbers of COCO's detection challenge, in [0, 1]; -1 where the data has no such objects.
 
@@ -43,7 +44,7 @@ def evaluate(
 
 
 def detect(
-    model: DETR, dataset: DetectionDataset, *, batch_size: int = 16, workers: int = 0, progress: bool = False
+    model: Detector, dataset: DetectionDataset, *, batch_size: int = 16, workers: int = 0, progress: bool = False
 ) -> list[dict[str, Any]]:
     """Run the model over a data set: COCO's list of results, one entry for each query and image.
 
@@ -60,7 +61,7 @@ def detect(
         bar = tqdm(read_batches(batches), "evaluate", len(batches), disable=not progress, leave=False)
         for outputs, targets in _outputs(model, bar):
             sizes = torch.stack([target["orig_size"] for target in targets])
-            for target, found in zip(targets, postprocess(outputs, sizes), strict=True):
+            for target, found in zip(targets, model.postprocess(outputs, sizes), strict=True):
                 results += coco_results(int(target["image_id"]), found)
     return [result for share in distributed.all_gather(results) for result in share]
 
@@ -78,7 +79,7 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _outputs(model: DETR, batches: Iterable[Any]) -> Iterator[tuple[dict[str, Any], list[Target]]]:
+def _outputs(model: Detector, batches: Iterable[Any]) -> Iterator[tuple[dict[str, Any], list[Target]]]:
     """What the model makes of each batch, on its own device, and the batch's targets."""
     device = next(model.parameters()).device
     for samples, targets in batches:
@@ -107,7 +108,9 @@ def coco_metrics(dataset: DetectionDataset, results: list[dict[str, Any]]) -> di
     return {name: float(value) for name, value in zip(COCO_NAMES, coco_eval.stats, strict=True)}
 
 
-def layer_outputs(model: DETR, dataset: CocoDetection | Sequence[Any], *, batch_size: int = 16) -> dict[str, Tensor]:
+def layer_outputs(
+    model: Detector, dataset: CocoDetection | Sequence[Any], *, batch_size: int = 16
+) -> dict[str, Tensor]:
     """What every decoder layer predicts on every image of a data set.
 
     Args:
@@ -135,7 +138,11 @@ def layer_outputs(model: DETR, dataset: CocoDetection | Sequence[Any], *, batch_
 
 
 def layer_metrics(
-    dataset: CocoDetection, outputs: dict[str, Tensor], *, nms: float | None = None
+    dataset: CocoDetection,
+    outputs: dict[str, Tensor],
+    *,
+    nms: float | None = None,
+    postprocess: Callable[..., list[dict[str, Tensor]]] = postprocess,
 ) -> list[dict[str, float]]:
     """COCO's twelve numbers of every decoder layer, the last one's last.
 
@@ -143,6 +150,7 @@ def layer_metrics(
         dataset: the one ``outputs`` were made on.
         outputs: from :func:`layer_outputs`.
         nms: within each class, drop a box that overlaps a higher scored one by more than this IoU; None: keep all.
+        postprocess: the model's own, where it is no DETR.
     """
     metrics = []
     for logits, boxes in zip(outputs["pred_logits"], outputs["pred_boxes"], strict=True):

@@ -83,10 +83,10 @@ _DEFORMABLE = _Names(
 
 
 def from_hugging_face(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a ``DetrForObjectDetection``, or of a ``DeformableDetrForObjectDetection``, under the published names.
+    """Weights of a ``DetrForObjectDetection`` or ``DeformableDetrForObjectDetection`` under the published names.
 
-    The input projections of attention are stacked. Names of transformers 5 and the older ones of files on its hub are understood, and the ResNet may be timm's or
-    transformers' own.
+    Attention has its input projections stacked. Names of transformers 5 and the older ones of files on its hub are
+    understood, and the ResNet may be timm's or transformers' own.
 
     Raises:
         WeightsError: a name that is not known.
@@ -103,7 +103,18 @@ def from_hugging_face(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
                 raise WeightsError(f"{key} is there, but {', '.join(absent)} not")
             name, value = f"{match[1]}.in_proj_{match[3]}", torch.cat([state_dict[part] for part in parts])
         state[name] = value
+    if names is _DEFORMABLE:
+        _repeat_class_head(state)
     return state
+
+
+def _repeat_class_head(state: dict[str, Tensor]) -> None:
+    """Give each layer the one class head that all layers have in newer files, where it is stored once."""
+    layers = {match[1] for key in state if (match := re.match(r"(?:transformer\.decoder\.)?bbox_embed\.(\d+)\.", key))}
+    for layer in layers:
+        for part in ("weight", "bias"):
+            if (first := f"class_embed.0.{part}") in state:
+                state.setdefault(f"class_embed.{layer}.{part}", state[first])
 
 
 def to_hugging_face(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

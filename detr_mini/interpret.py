@@ -14,12 +14,12 @@ from torch import Tensor
 from detr_mini.data import CocoDetection
 from detr_mini.evaluation import layer_outputs
 from detr_mini.modeling.attention import MultiheadAttention
-from detr_mini.modeling.detr import DETR
+from detr_mini.modeling.build import Detector
 from detr_mini.modeling.nested_tensor import NestedTensor
 
 
 @torch.no_grad()
-def attention_maps(model: DETR, samples: NestedTensor | Sequence[Tensor] | Tensor) -> dict[str, Tensor]:
+def attention_maps(model: Detector, samples: NestedTensor | Sequence[Tensor] | Tensor) -> dict[str, Tensor]:
     """The attention weights of every layer for one batch.
 
     Returns:
@@ -45,7 +45,7 @@ def attention_maps(model: DETR, samples: NestedTensor | Sequence[Tensor] | Tenso
     return maps
 
 
-def slot_boxes(model: DETR, dataset: CocoDetection | Sequence[Any], *, batch_size: int = 16) -> Tensor:
+def slot_boxes(model: Detector, dataset: CocoDetection | Sequence[Any], *, batch_size: int = 16) -> Tensor:
     """Every query's box on every image of a data set, object or not: ``(images, N, 4)`` as cxcywh in [0, 1].
 
     This is what figure 7 of the DETR paper shows. A list of ``(image, target)`` pairs will do for a data set.

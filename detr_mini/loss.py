@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from detr_mini.boxes import generalized_box_iou_cxcywh
-from detr_mini.class_terms import ClassTerm, SoftmaxTerm
+from detr_mini.class_terms import ClassTerm, FocalTerm, SoftmaxTerm
 from detr_mini.distributed import mean_over_processes
 from detr_mini.matcher import (
     MATCHING_COSTS,
@@ -22,14 +22,15 @@ from detr_mini.matcher import (
     at_least_float32,
     count_objects,
 )
-from detr_mini.modeling.config import DETRConfig
+from detr_mini.modeling.config import DeformableDETRConfig, DetectorConfig
 
 EOS_COEF = 0.1  # weight of "no object" in the class loss, since most queries have none
 LOSS_WEIGHTS = {"loss_ce": 1.0, "loss_bbox": 5.0, "loss_giou": 2.0}
+FOCAL_WEIGHT = 2.0  # of a Deformable DETR's class loss and class cost; all its other weights are DETR's
 
 
 def build_criterion(
-    config: DETRConfig,
+    config: DetectorConfig,
     *,
     eos_coef: float = EOS_COEF,
     bbox_loss_coef: float = LOSS_WEIGHTS["loss_bbox"],
@@ -39,11 +40,19 @@ def build_criterion(
 ) -> "SetCriterion":
     """The criterion for a kind of model with the published costs and weights, its matcher inside.
 
+    DETR's reads logits with a softmax, Deformable DETR's with a sigmoid and focal loss.
+
     Args:
-        eos_coef, bbox_loss_coef, giou_loss_coef: weights of the loss that a recipe may set otherwise.
+        config: says the kind of model, and its number of classes.
+        eos_coef: weight of "no object", which a Deformable DETR does not have.
+        bbox_loss_coef, giou_loss_coef: weights of the loss that a recipe may set otherwise.
         set_cost_bbox, set_cost_giou: likewise, of the matching cost.
     """
     weights = {**LOSS_WEIGHTS, "loss_bbox": bbox_loss_coef, "loss_giou": giou_loss_coef}
+    if isinstance(config, DeformableDETRConfig):
+        term = FocalTerm()
+        focal = HungarianMatcher(FOCAL_WEIGHT, set_cost_bbox, set_cost_giou, term)
+        return SetCriterion(config.num_classes, focal, weights | {"loss_ce": FOCAL_WEIGHT}, class_term=term)
     matcher = HungarianMatcher(cost_bbox=set_cost_bbox, cost_giou=set_cost_giou)
     return SetCriterion(config.num_classes, matcher, weights, eos_coef)
 
@@ -86,8 +95,15 @@ class SetCriterion(nn.Module):
     def forward(self, outputs: dict[str, Any], targets: Targets) -> dict[str, Tensor]:
         """Unweighted terms: ``loss_ce``, ``loss_bbox``, ``loss_giou``, ``class_error``, ``cardinality_error``.
 
-        Those of the earlier decoder layers end in ``_0``, ``_1``, ...; ``class_error`` (in percent of the matched
-        queries) is given for the last layer only. The last two are for the log and carry no gradient.
+        Those of the earlier decoder layers end in ``_0``, ``_1``, ..., those of a two-stage encoder in ``_enc``;
+        ``class_error`` (in percent of the matched queries) is given for the last layer only. The last two are for the
+        log and carry no gradient.
+
+        ``cardinality_error`` is by how many the queries that see an object differ from the objects of a picture, on
+        average. With a softmax those see one whose likeliest class is not "no object". With a sigmoid there is no such
+        class, and those see one that give some class more than half.
+
+        Of the encoder's boxes only is asked whether there is an object: all objects get the label 0 for them.
 
         Each term is a sum over the batch, divided by a number that is the same for all its layers. Of several
         processes, each divides its own sum by the mean of that number over the processes: so the mean of their terms,
@@ -107,7 +123,15 @@ class SetCriterion(nn.Module):
 
         ``class_error`` is that of the last layer, ``(1,)``.
         """
-        layers = [*outputs.get("aux_outputs", []), outputs]
+        losses = self._losses([*outputs.get("aux_outputs", []), outputs], targets)
+        if "enc_outputs" in outputs:
+            objects = [{**target, "labels": torch.zeros_like(target["labels"])} for target in targets]
+            encoder = self._losses([outputs["enc_outputs"]], objects)
+            losses |= {f"{name}_enc": value for name, value in encoder.items() if name != "class_error"}
+        return losses
+
+    def _losses(self, layers: Sequence[dict[str, Tensor]], targets: Targets) -> dict[str, Tensor]:
+        """The terms of some layers with as many queries each, ``(L,)``; ``class_error`` is that of the last."""
         logits = at_least_float32(torch.stack([layer["pred_logits"] for layer in layers]))  # (L, B, N, C)
         boxes = at_least_float32(torch.stack([layer["pred_boxes"] for layer in layers]))  # (L, B, N, 4)
         self._check_classes(logits.shape[-1])

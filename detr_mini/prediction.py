@@ -15,14 +15,14 @@ from detr_mini.data import eval_transforms, read_image
 from detr_mini.data.image import image_size, image_to_tensor
 from detr_mini.errors import ConfigError, ImageError
 from detr_mini.evaluation import evaluation_mode
-from detr_mini.modeling.detr import DETR, postprocess
+from detr_mini.modeling.build import Detector
 
 ImageLike = str | os.PathLike[str] | Image.Image | Tensor
 
 
 @torch.no_grad()
 def predict(
-    model: DETR, images: Sequence[ImageLike], *, threshold: float = 0.7, batch_size: int = 8
+    model: Detector, images: Sequence[ImageLike], *, threshold: float = 0.7, batch_size: int = 8
 ) -> list[dict[str, Tensor]]:
     """Detect objects in images of any size.
 
@@ -61,7 +61,7 @@ def predict(
                 image = to_image(images[index])
                 sizes.append(image.shape[-2:])
                 samples.append(prepare(image).to(device))
-            found = postprocess(model(samples), torch.tensor(sizes))
+            found = model.postprocess(model(samples), torch.tensor(sizes))
             for index, one in zip(batch, found, strict=True):
                 detections[index] = _best(one, threshold)
     return detections

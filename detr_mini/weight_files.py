@@ -19,7 +19,7 @@ from torch import Tensor
 
 from detr_mini.errors import WeightsError
 from detr_mini.files import require_named_checksum, write_atomically
-from detr_mini.modeling.config import CONFIGS, DETRConfig, get_config
+from detr_mini.modeling.config import CONFIGS, DetectorConfig, get_config, kind_of
 
 # What else a file says about its model, any of which may be missing; the last two are those of a translator.
 NOTES = ("config", "class_names", "seq2seq", "languages")
@@ -114,7 +114,7 @@ def write_weights(
         notes: what else to say, as JSON.
         dtype: of the stored numbers; None keeps every bit. A tensor with values too large for it stays as it is.
     """
-    smaller = {key: _compact(value.detach().cpu(), dtype) for key, value in state.items()}
+    smaller = _apart({key: _compact(value.detach().cpu(), dtype) for key, value in state.items()})
     text = {"format": "pt", **{name: json.dumps(note) for name, note in notes.items()}}
     write_atomically(path, _in_order(safetensors.torch.save(smaller, text)))
 
@@ -136,42 +136,92 @@ def _compact(value: Tensor, dtype: torch.dtype | None) -> Tensor:
     return value.contiguous()
 
 
-def config_of(path: Path, state: Mapping[str, Tensor], notes: Notes) -> DETRConfig:
-    """The config that a file says, or the one that names and shapes of its tensors show.
+def _apart(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """No two tensors in the same memory, which safetensors refuses: parts of a model may have several names."""
+    seen: set[int] = set()
+    for key, value in state.items():
+        if value.data_ptr() in seen:
+            state[key] = value.clone()
+        seen.add(value.data_ptr())
+    return state
+
+
+def config_of(path: Path, state: Mapping[str, Tensor], notes: Notes, nheads: object = None) -> DetectorConfig:
+    """The config that a file says, or the one that names and shapes of its tensors and ``nheads`` show.
 
     Raises:
         WeightsError: the config makes no sense, or these are no weights of a DETR.
     """
     if "config" not in notes:
-        config = infer_config(state)
+        config = infer_config(state, nheads)
         dilated = "dc5" in path.stem.lower() and config.backbone in ("resnet50", "resnet101")
         return replace(config, dilation=dilated)
     if not isinstance(notes["config"], dict) or not all(isinstance(key, str) for key in notes["config"]):
         raise WeightsError(f"the stored config is {notes['config']!r}, not fields with values")
-    return get_config(DETRConfig(), **notes["config"])
+    return get_config(kind_of(notes["config"])(), **notes["config"])
 
 
-def infer_config(state: Mapping[str, Tensor]) -> DETRConfig:
-    """The config whose model has these tensors, as far as names and shapes show it."""
+def infer_config(state: Mapping[str, Tensor], nheads: object = None) -> DetectorConfig:
+    """The config whose model has these tensors, as far as names and shapes show it.
+
+    Of a Deformable DETR they show the product of heads and points, so ``nheads`` (8 if not given) tells the points.
+    """
+    deformable = "transformer.level_embed" in state
     try:
-        body = _infer_backbone(state)
-        num_queries, hidden_dim = _shape(state, "query_embed.weight", 2)
-        return replace(
-            CONFIGS["nano"] if body == "small" else DETRConfig(),
-            backbone=body,
-            position_embedding="learned" if "backbone.1.row_embed.weight" in state else "sine",
-            hidden_dim=hidden_dim,
-            enc_layers=_count(state, "transformer.encoder.layers."),
-            dec_layers=_count(state, "transformer.decoder.layers."),
-            dim_feedforward=_shape(state, "transformer.decoder.layers.0.linear1.weight", 2)[0],
-            pre_norm="transformer.encoder.norm.weight" in state,
-            num_queries=num_queries,
-            num_classes=_shape(state, "class_embed.weight", 2)[0] - 1,
-        )
+        sizes: dict[str, Any] = {
+            "backbone": _infer_backbone(state),
+            "enc_layers": _count(state, "transformer.encoder.layers."),
+            "dec_layers": _count(state, "transformer.decoder.layers."),
+            "dim_feedforward": _shape(state, "transformer.decoder.layers.0.linear1.weight", 2)[0],
+        }
+        sizes |= _infer_deformable(state, nheads) if deformable else _infer_detr(state)
     except KeyError as error:
         raise WeightsError(
             f"not a checkpoint of DETR: no tensor is called {error.args[0]!r}, but there are {first_names(state)}"
         ) from None
+    small, published = ("deformable_nano", "deformable_detr_resnet50") if deformable else ("nano", "detr_resnet50")
+    return replace(CONFIGS[small if sizes["backbone"] == "small" else published], **sizes)
+
+
+def _infer_detr(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    num_queries, hidden_dim = _shape(state, "query_embed.weight", 2)
+    return {
+        "position_embedding": "learned" if "backbone.1.row_embed.weight" in state else "sine",
+        "hidden_dim": hidden_dim,
+        "pre_norm": "transformer.encoder.norm.weight" in state,
+        "num_queries": num_queries,
+        "num_classes": _shape(state, "class_embed.weight", 2)[0] - 1,
+    }
+
+
+def _infer_deformable(state: Mapping[str, Tensor], nheads: object) -> dict[str, Any]:
+    heads = nheads if isinstance(nheads, int) and nheads > 0 else 8
+    levels, hidden_dim = _shape(state, "transformer.level_embed", 2)
+    two_stage = "transformer.enc_output.weight" in state
+
+    def points(attention: str) -> int:
+        return _shape(state, f"transformer.{attention}.attention_weights.bias", 1)[0] // (heads * levels)
+
+    sizes = {
+        "hidden_dim": hidden_dim,
+        "nheads": heads,
+        "num_feature_levels": levels,
+        "two_stage": two_stage,
+        "with_box_refine": two_stage or _has_heads_of_its_own(state),
+        "dec_points": points("decoder.layers.0.cross_attn"),
+        "num_classes": _shape(state, "class_embed.0.weight", 2)[0],
+    }
+    if "transformer.encoder.layers.0.linear1.weight" in state:
+        sizes["enc_points"] = points("encoder.layers.0.self_attn")
+    return sizes if two_stage else sizes | {"num_queries": _shape(state, "query_embed.weight", 2)[0]}
+
+
+def _has_heads_of_its_own(state: Mapping[str, Tensor]) -> bool:
+    """Whether each decoder layer has a box head of its own, or all have the same one."""
+    if any(key.startswith("transformer.decoder.bbox_embed.") for key in state):
+        return True
+    first, second = (state.get(f"bbox_embed.{layer}.layers.0.weight") for layer in range(2))
+    return first is not None and second is not None and not torch.equal(first, second)
 
 
 def _shape(state: Mapping[str, Tensor], key: str, dimensions: int) -> tuple[int, ...]:

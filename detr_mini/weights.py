@@ -18,8 +18,8 @@ from detr_mini import distributed
 from detr_mini.data.coco_names import COCO_CLASSES
 from detr_mini.errors import ConfigError, NotFoundError, UserError, WeightsError
 from detr_mini.hugging_face import from_hugging_face, to_hugging_face
-from detr_mini.modeling.config import RESNETS, DETRConfig, get_config
-from detr_mini.modeling.detr import DETR
+from detr_mini.modeling.build import Detector, build
+from detr_mini.modeling.config import RESNETS, DetectorConfig, get_config
 from detr_mini.modeling.seq2seq import Seq2SeqTransformer
 from detr_mini.seq2seq_weights import load_translator
 from detr_mini.weight_files import Notes, config_of, first_names, read_weights, unwrapped, write_weights
@@ -27,28 +27,29 @@ from detr_mini.weight_files import Notes, config_of, first_names, read_weights, 
 __all__ = ["from_hugging_face", "load", "load_backbone", "load_to_train", "save", "to_hugging_face"]
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
-CLASS_HEAD = ("class_embed.weight", "class_embed.bias")
 COUNTERS = "num_batches_tracked"  # of batch norms that learn; of use only to those without a momentum
 
 
 @overload
 def load(path_or_name: Literal["translator"], *, device: torch.device | str = "cpu") -> Seq2SeqTransformer: ...  # type: ignore[overload-overlap]
 @overload
-def load(path_or_name: str | os.PathLike[str], *, device: torch.device | str = "cpu", **overrides: object) -> DETR: ...
 def load(
     path_or_name: str | os.PathLike[str], *, device: torch.device | str = "cpu", **overrides: object
-) -> DETR | Seq2SeqTransformer:
+) -> Detector: ...
+def load(
+    path_or_name: str | os.PathLike[str], *, device: torch.device | str = "cpu", **overrides: object
+) -> Detector | Seq2SeqTransformer:
     """A model with its weights, in evaluation mode and float32.
 
     Args:
         path_or_name: a model shipped with the package (``"nano"``, ``"mini"``, or ``"translator"``, which is no DETR);
-            a ``.safetensors`` file of ours or of Hugging Face's DETR; a ``.pth`` file, published or written by
-            training. ``.pth`` files are pickles, of which only tensors and plain values are read: nothing in a file is
-            ever run.
+            a ``.safetensors`` file of ours or of Hugging Face's DETR or Deformable DETR; a ``.pth`` file, published or
+            written by training. ``.pth`` files are pickles, of which only tensors and plain values are read: nothing in
+            a file is ever run.
         device: where the model goes.
-        overrides: fields of :class:`.DETRConfig` that the file does not tell. A file without a config shows all sizes
-            in the shapes of its tensors, but neither ``nheads`` (8 if not given) nor ``dilation`` (True for a file
-            with ``dc5`` in its name, else False).
+        overrides: fields of the config that the file does not tell. A file without a config shows all sizes in the
+            shapes of its tensors, but neither ``nheads`` (8 if not given) nor ``dilation`` (True for a file with
+            ``dc5`` in its name, else False), nor the ``num_queries`` of a two-stage model (300).
 
     Raises:
         NotFoundError: there is no such file and no such model.
@@ -65,14 +66,15 @@ def load(
 
 def load_detector(
     path_or_name: str | os.PathLike[str], *, device: torch.device | str = "cpu", **overrides: object
-) -> DETR:
+) -> Detector:
     """As :func:`load`, of detectors alone: a translator is refused."""
     path = _find(path_or_name)
     state, notes = _read(path)
     try:
-        config = get_config(config_of(path, state, notes), **overrides)
+        config = get_config(config_of(path, state, notes, overrides.get("nheads")), **overrides)
         with torch.device("meta"):  # no random weights that are thrown away, and no random numbers used up
-            model = DETR(config)
+            model = build(config)
+        state = _under_all_names(model, state)
         _check_fit(model, state)
         model.class_names = _class_names(notes, config)
     except UserError as error:
@@ -87,7 +89,7 @@ def load_to_train(
     class_names: Mapping[int, str] | None = None,
     num_classes: int | None = None,
     **overrides: object,
-) -> DETR:
+) -> Detector:
     """A model to train on from the weights of a file, whatever its classes and its number of queries.
 
     What does not fit starts from random rows, and a line on stderr says so: the class head where the classes are
@@ -98,7 +100,7 @@ def load_to_train(
         class_names: category id to name, of the data. Without them, classes are told apart by their number alone.
         num_classes: highest category id + 1; without it that of the weights where they know the classes of the data,
             else that of the data.
-        overrides: other fields of :class:`.DETRConfig`; all but ``num_queries`` have to fit the weights.
+        overrides: other fields of the config; all but ``num_queries`` have to fit the weights.
 
     Raises:
         NotFoundError, WeightsError: as for :func:`load`.
@@ -106,22 +108,23 @@ def load_to_train(
     path = _find(path_or_name)
     state, notes = _read(path)
     try:
-        stored = config_of(path, state, notes)
+        stored = config_of(path, state, notes, overrides.get("nheads"))
         known = _class_names(notes, stored)
         head = _new_head(stored, known, class_names or {}, num_classes)
         if head is not None:
             overrides["num_classes"] = head[0]
         config = get_config(stored, **overrides)
-        new_rows: tuple[str, ...] = () if head is None else CLASS_HEAD
         lines = [] if head is None else [head[1]]
-        if config.num_queries != stored.num_queries:
-            new_rows += ("query_embed.weight",)
+        model = build(config)
+        fresh = model.state_dict()
+        state = _under_all_names(model, state)
+        if head is not None:
+            state |= {key: value for key, value in fresh.items() if "class_embed" in key}
+        if "query_embed.weight" in fresh and config.num_queries != stored.num_queries:
+            state["query_embed.weight"] = fresh["query_embed.weight"]
             lines.append(
                 f"the {config.num_queries} queries start from random numbers; the weights have {stored.num_queries}"
             )
-        model = DETR(config)
-        fresh = model.state_dict()
-        state |= {key: fresh[key] for key in new_rows}
         _check_fit(model, state)
     except UserError as error:
         raise WeightsError(f"{path}: {error}") from None
@@ -133,7 +136,7 @@ def load_to_train(
     return model
 
 
-def load_backbone(model: DETR, source: str | os.PathLike[str]) -> None:
+def load_backbone(model: Detector, source: str | os.PathLike[str]) -> None:
     """Put trained weights into the ResNet of a model, from a file with torchvision's names or from ImageNet.
 
     Args:
@@ -182,7 +185,7 @@ def _imagenet(name: str) -> dict[str, Tensor]:
 
 
 def _new_head(
-    stored: DETRConfig, known: Mapping[int, str], wanted: Mapping[int, str], num_classes: int | None
+    stored: DetectorConfig, known: Mapping[int, str], wanted: Mapping[int, str], num_classes: int | None
 ) -> tuple[int, str] | None:
     """For how many classes the class head has to start anew, and a line that says why; None: the stored one will do."""
     others = [name for number, name in wanted.items() if known.get(number) != name] if known else []
@@ -197,7 +200,7 @@ def _new_head(
     return number, f"the class head, for num_classes={number}, starts from random numbers: {why}"
 
 
-def save(model: DETR, path: str | os.PathLike[str], dtype: torch.dtype | None = torch.float16) -> None:
+def save(model: Detector, path: str | os.PathLike[str], dtype: torch.dtype | None = torch.float16) -> None:
     """Write a model as safetensors, with its config and class names; the old file stays until the new one is complete.
 
     Args:
@@ -239,10 +242,11 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Notes]:
             return from_hugging_face(state), notes
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
-    return unwrapped(state, "query_embed.weight"), notes
+    landmark = "transformer.level_embed" if any("level_embed" in key for key in state) else "query_embed.weight"
+    return unwrapped(state, landmark), notes
 
 
-def _class_names(notes: Notes, config: DETRConfig) -> dict[int, str]:
+def _class_names(notes: Notes, config: DetectorConfig) -> dict[int, str]:
     """Category ids and names, where the file has them; published files have COCO's 91 classes and do not say so."""
     if "class_names" not in notes:
         return dict(COCO_CLASSES) if config.num_classes == 91 else {}
@@ -252,13 +256,25 @@ def _class_names(notes: Notes, config: DETRConfig) -> dict[int, str]:
     return {int(number): str(name) for number, name in names.items()}
 
 
-def _completed(model: DETR, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _under_all_names(model: Detector, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The weights with those filled in that the model has under several names, and the file under another of them."""
+    names: dict[int, list[str]] = {}
+    for key, value in model.state_dict(keep_vars=True).items():
+        names.setdefault(id(value), []).append(key)
+    found = dict(state)
+    for same in names.values():
+        if known := next((key for key in same if key in state), None):
+            found |= {key: state.get(key, state[known]) for key in same}
+    return found
+
+
+def _completed(model: Detector, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What the model takes of the weights, in float32; the counters that a frozen model lacks start at 0."""
     wanted = {key: state[key] if key in state else torch.tensor(0) for key in model.state_dict()}
     return {key: v.float() if v.is_floating_point() else v for key, v in wanted.items()}
 
 
-def _check_fit(model: DETR, state: Mapping[str, Tensor]) -> None:
+def _check_fit(model: Detector, state: Mapping[str, Tensor]) -> None:
     wanted = model.state_dict()
     missing = [key for key in wanted if key not in state and not key.endswith(COUNTERS)]
     surplus = [key for key in state if key not in wanted and not key.endswith(COUNTERS)]

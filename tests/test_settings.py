@@ -7,7 +7,7 @@ import pytest
 
 from detr_mini.commands.settings import add_option, overrides, setting
 from detr_mini.errors import ConfigError
-from detr_mini.modeling.config import DETRConfig
+from detr_mini.modeling.config import DeformableDETRConfig, DETRConfig
 from detr_mini.training.recipe import Recipe
 
 
@@ -42,7 +42,7 @@ class Sample:
     ],
 )
 def test_a_value_is_read_as_the_type_of_its_field(text, value):
-    found = overrides(Sample, "recipe", [setting(f"recipe.{text}")])
+    found = overrides([Sample], "recipe", [setting(f"recipe.{text}")])
     assert found == {text.split("=")[0]: value}
     assert type(found.popitem()[1]) is type(value)
 
@@ -62,7 +62,7 @@ def test_a_value_is_read_as_the_type_of_its_field(text, value):
 )
 def test_what_cannot_be_read_is_said(text, message):
     with pytest.raises(ConfigError, match="--set") as error:
-        overrides(Sample, "recipe", [setting(f"recipe.{text}")])
+        overrides([Sample], "recipe", [setting(f"recipe.{text}")])
     assert message in str(error.value)
 
 
@@ -78,12 +78,14 @@ def test_another_form_is_a_wrong_command(text, capsys):
 
 def test_sections_do_not_mix_and_the_last_word_counts():
     settings = [setting(text) for text in ("config.real=2", "recipe.real=3", "recipe.real=4")]
-    assert overrides(Sample, "config", settings) == {"real": 2.0}
-    assert overrides(Sample, "recipe", settings) == {"real": 4.0}
+    assert overrides([Sample], "config", settings) == {"real": 2.0}
+    assert overrides([Sample], "recipe", settings) == {"real": 4.0}
 
 
-@pytest.mark.parametrize(("kind", "section"), [(DETRConfig, "config"), (Recipe, "recipe")])
+@pytest.mark.parametrize(
+    ("kind", "section"), [(DETRConfig, "config"), (DeformableDETRConfig, "config"), (Recipe, "recipe")]
+)
 def test_every_field_can_be_set_to_what_it_is(kind, section):
     """No field has a type that cannot be written."""
     settings = [setting(f"{section}.{field.name}={field.default}") for field in fields(kind)]
-    assert replace(kind(), **overrides(kind, section, settings)) == kind()
+    assert replace(kind(), **overrides([kind], section, settings)) == kind()

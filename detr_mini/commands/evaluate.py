@@ -41,12 +41,11 @@ def run(options: argparse.Namespace) -> None:
     from detr_mini import distributed
     from detr_mini.data import CocoDetection, eval_transforms
     from detr_mini.evaluation import evaluate
-    from detr_mini.modeling.config import DETRConfig
     from detr_mini.weights import load_detector
 
     with distributed.processes(device(options.device)) as here:
         require_sound(options.data, (options.split,))
-        model = load_detector(options.weights, device=here, **settings.overrides(DETRConfig, "config", options.set))
+        model = load_detector(options.weights, device=here, **settings.config_overrides(options.set))
         prepare = eval_transforms(model.config.image_size, model.config.max_size)
         dataset = CocoDetection(options.data, options.split, prepare)
         first = distributed.rank() == 0

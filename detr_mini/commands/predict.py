@@ -13,7 +13,7 @@ from detr_mini.errors import ImageError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from detr_mini.modeling.detr import DETR
+    from detr_mini.modeling.build import Detector
 
 EXAMPLES = [
     "scenes/val",
@@ -49,12 +49,11 @@ def run(options: argparse.Namespace) -> None:
 
     from detr_mini.commands.images import find_images
     from detr_mini.commands.results import Results
-    from detr_mini.modeling.config import DETRConfig
     from detr_mini.weights import load_detector
 
     images, faults = find_images(options.images)
     if images:
-        changed = settings.overrides(DETRConfig, "config", options.set)
+        changed = settings.config_overrides(options.set)
         model = load_detector(options.weights, device=device(options.device), **changed)
         if _knows_tiny_town(model):
             print(f"{PROGRAM} predict: {_town_notice(options.weights, model)}", file=sys.stderr)
@@ -74,7 +73,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _predictions(
-    model: "DETR", paths: list[Path], threshold: float, faults: list[str]
+    model: "Detector", paths: list[Path], threshold: float, faults: list[str]
 ) -> Iterator[tuple[Path, "Tensor", dict[str, Any]]]:
     """Path, pixels and detections of the images that can be read; ``faults`` receives what is wrong with others."""
     from detr_mini.data import ImageError, read_image
@@ -91,14 +90,14 @@ def _predictions(
         yield path, image, one
 
 
-def _knows_tiny_town(model: "DETR") -> bool:
+def _knows_tiny_town(model: "Detector") -> bool:
     """Whether it was trained on the drawn data set, by the names of its classes."""
     from detr_mini.data import CATEGORIES
 
     return model.class_names == {category.id: category.name for category in CATEGORIES if category.isthing}
 
 
-def _town_notice(weights: str, model: "DETR") -> str:
+def _town_notice(weights: str, model: "Detector") -> str:
     names = ", ".join(model.class_names.values())
     return (
         f"{weights} knows a drawn town only ({names}); what it says about photographs is chance, however high it "

@@ -64,15 +64,22 @@ def _add(command: argparse.ArgumentParser, sections: Sequence[str], meaning: str
     )
 
 
-def overrides(kind: type, section: str, settings: Sequence[Setting]) -> dict[str, Any]:
-    """The fields of the dataclass ``kind`` that the ``settings`` of this section change, with their values.
+def config_overrides(settings: Sequence[Setting]) -> dict[str, Any]:
+    """The fields of a config that the ``settings`` change; whether its kind has them is for the config to say."""
+    from detr_mini.modeling.config import DeformableDETRConfig, DETRConfig
+
+    return overrides((DETRConfig, DeformableDETRConfig), "config", settings)
+
+
+def overrides(kinds: Sequence[type], section: str, settings: Sequence[Setting]) -> dict[str, Any]:
+    """The fields of some dataclasses that the ``settings`` of this section change, with their values.
 
     Raises:
-        ConfigError: ``kind`` has no such field (the message names those that look like it), or the text cannot be
-            read as its type. Whether a value makes sense is for ``kind`` to say.
+        ConfigError: none has such a field (the message names those that look like it), or the text cannot be
+            read as its type. Whether a value makes sense is for the dataclass to say.
     """
-    hints = get_type_hints(kind)
-    known = [field.name for field in fields(kind)]
+    hints = {name: hint for kind in kinds for name, hint in get_type_hints(kind).items()}
+    known = list(dict.fromkeys(field.name for kind in kinds for field in fields(kind)))
     changed = {}
     for setting in settings:
         if setting.section != section:

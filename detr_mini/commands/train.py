@@ -21,8 +21,8 @@ from detr_mini.commands.options import (
 from detr_mini.errors import ConfigError, FolderInUseError, StorageError
 
 if TYPE_CHECKING:
-    from detr_mini.modeling.config import DETRConfig
-    from detr_mini.modeling.detr import DETR
+    from detr_mini.modeling.build import Detector
+    from detr_mini.modeling.config import DetectorConfig
     from detr_mini.training.recipe import Recipe
 
 EXAMPLES = [
@@ -113,13 +113,12 @@ def run(options: argparse.Namespace) -> None:
             print(f"the weights are in {options.out / 'model.safetensors'}, the log in {options.out / 'log.jsonl'}")
 
 
-def _model(options: argparse.Namespace) -> "DETR":
+def _model(options: argparse.Namespace) -> "Detector":
     """What the options say to begin with: a config with random weights, or weights of the whole or of the backbone."""
     import torch
 
     from detr_mini.data import read_class_names
     from detr_mini.modeling.build import build
-    from detr_mini.modeling.config import DETRConfig
     from detr_mini.weights import load_backbone, load_to_train
 
     if options.weights and (options.config or options.backbone_weights):
@@ -129,7 +128,7 @@ def _model(options: argparse.Namespace) -> "DETR":
             f"--set config.FIELD=VALUE changes a field"
         )
     names = read_class_names(options.data, "train")
-    changed = settings.overrides(DETRConfig, "config", options.set)
+    changed = settings.config_overrides(options.set)
     if options.num_classes:
         changed.setdefault("num_classes", options.num_classes)
     torch.manual_seed(options.seed)
@@ -142,14 +141,14 @@ def _model(options: argparse.Namespace) -> "DETR":
     return model
 
 
-def _usual_recipe(options: argparse.Namespace, config: "DETRConfig") -> "Recipe":
+def _usual_recipe(options: argparse.Namespace, config: "DetectorConfig") -> "Recipe":
     """The recipe by name, or of a config or weights by their name; else that of the kind: small, or published."""
-    from detr_mini.training.recipe import RECIPES, Recipe, get_recipe
+    from detr_mini.training.recipe import RECIPES, get_recipe, published_recipe
 
     if options.recipe:
         return get_recipe(options.recipe)
     name = options.weights or options.config or "nano"
-    return RECIPES.get(name, RECIPES["nano"] if config.backbone == "small" else Recipe())
+    return RECIPES.get(name, RECIPES["nano"] if config.backbone == "small" else published_recipe(config))
 
 
 def _recipe(recipe: "Recipe", options: argparse.Namespace) -> "Recipe":
@@ -160,7 +159,7 @@ def _recipe(recipe: "Recipe", options: argparse.Namespace) -> "Recipe":
         recipe = recipe.with_lr(options.lr)
     wanted = {name: getattr(options, name) for name in ("epochs", "batch_size")}
     changed = {name: value for name, value in wanted.items() if value is not None}
-    return replace(recipe, **changed | settings.overrides(Recipe, "recipe", options.set))
+    return replace(recipe, **changed | settings.overrides([Recipe], "recipe", options.set))
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ Chapter: *DETR in one page*, ``book/13_one_page``.
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from types import NoneType
 from typing import Any, get_args, get_origin
@@ -139,6 +140,11 @@ class DeformableDETRConfig(_Checked):
 
 
 DetectorConfig = DETRConfig | DeformableDETRConfig
+
+
+def kind_of(stored: Mapping[str, Any]) -> type[DETRConfig] | type[DeformableDETRConfig]:
+    """The kind of config that has these fields."""
+    return DeformableDETRConfig if "num_feature_levels" in stored else DETRConfig
 
 
 _KINDS = {

@@ -32,6 +32,8 @@ class DeformableDETR(Deployable):
     through the convolutions, and through the group norms, whose statistics count padded cells.
     """
 
+    example_size = (161, 225)  # two stages need as many cells as they have queries
+
     def __init__(self, config: DeformableDETRConfig) -> None:
         super().__init__()
         self.config = config
@@ -77,16 +79,17 @@ class DeformableDETR(Deployable):
         """
         if not isinstance(samples, NestedTensor):
             samples = NestedTensor.from_images(samples)
-        config, positions = self.config, self.backbone[1]
+        config = self.config
+        positions: Any = self.backbone[1]
         levels = self.feature_levels(samples)  # L of (B, d, h, w)
         pos = [positions(level).to(level.tensors.dtype) for level in levels]
         memory, grid = self.transformer.encode(levels, pos)  # (B, S, d)
-        proposals = None
         if config.two_stage:
-            heads = self.class_embed[-1], self.bbox_embed[-1]
-            queries, proposals = self.transformer.propose(memory, grid, *heads, positions.waves, config.num_queries)
+            queries, proposals = self.transformer.propose(
+                memory, grid, self.class_embed[-1], self.bbox_embed[-1], positions.waves, config.num_queries
+            )
         else:
-            queries = self.transformer.learned_queries(self.query_embed.weight, len(memory))
+            queries = self.transformer.learned_queries(self.query_embed.weight, memory.shape[0])
         contents, boxes = self.transformer.decoder(
             queries, memory, grid, self.bbox_embed, refine=config.with_box_refine
         )
@@ -94,8 +97,8 @@ class DeformableDETR(Deployable):
             {"pred_logits": head(x), "pred_boxes": box}
             for head, x, box in zip(self.class_embed, contents, boxes, strict=False)
         ]
-        more = {} if proposals is None else {"enc_outputs": proposals}
-        return {**layers[-1], **({"aux_outputs": layers[:-1]} if config.aux_loss else {}), **more}
+        outputs = layers[-1] | ({"aux_outputs": layers[:-1]} if config.aux_loss else {})
+        return outputs | {"enc_outputs": proposals} if config.two_stage else outputs
 
     def feature_levels(self, samples: NestedTensor) -> list[NestedTensor]:
         """The maps that attention reads, ``(B, d, h, w)``, the finest first (Deformable DETR, section A.2)."""

@@ -46,7 +46,7 @@ class Grid(NamedTuple):
         sides = torch.tensor([[w, h] for h, w in shapes]).to(first.device, torch.float32, non_blocking=True)  # (L, 2)
         masks = [x.padding_mask for x in levels if x.padding_mask is not None]
         if not masks:
-            real = sides.expand(len(first), -1, -1)
+            real = sides.expand(first.shape[0], -1, -1)
             return cls(shapes, None, sides, real, real / sides)
         columns = torch.stack([(~mask[:, 0]).sum(1) for mask in masks], dim=1)  # (B, L)
         rows = torch.stack([(~mask[:, :, 0]).sum(1) for mask in masks], dim=1)
@@ -222,7 +222,7 @@ class DeformableDecoderLayer(Layer):
         self.norm3 = nn.LayerNorm(d)
 
     def forward(self, x: Tensor, pos: Tensor, reference: Tensor, memory: Tensor, grid: Grid) -> Tensor:
-        """Content and positions ``(B, N, d)`` and references ``(B, N, L, 2 or 4)`` of queries to content ``(B, N, d)``."""
+        """Content and positions ``(B, N, d)`` of queries, their references ``(B, N, L, 2 or 4)``, to new content."""
         x = self.residual(self.norm2, x, lambda x: self.read_queries(x, pos))
         x = self.residual(
             self.norm1, x, lambda x: self.cross_attn(x + pos, reference, memory, grid.shapes, grid.padding)
@@ -253,7 +253,7 @@ def _proposals(grid: Grid) -> tuple[Tensor, Tensor]:
     """A box for each cell, ``(B, S, 4)`` as cxcywh, and whether it is of no use ``(B, S, 1)``: padding or invalid."""
     centers = grid.centers(grid.real)  # (B, S, 2)
     sides = [centers.new_full((h * w,), FINEST_PROPOSAL) * 2.0**level for level, (h, w) in enumerate(grid.shapes)]
-    side = torch.cat(sides)[None, :, None].expand(len(centers), -1, 2)  # (B, S, 2)
+    side = torch.cat(sides)[None, :, None].expand(centers.shape[0], -1, 2)  # (B, S, 2)
     boxes = torch.cat([centers, side], dim=-1)
     invalid = ~((boxes > MARGIN) & (boxes < 1 - MARGIN)).all(-1, keepdim=True)
     return boxes, invalid if grid.padding is None else invalid | grid.padding[..., None]

@@ -15,6 +15,7 @@ from detr_mini.modeling.norm import FrozenBatchNorm2d
 class Deployable(nn.Module):
     """What every detector of this package can do once it is trained."""
 
+    example_size = (65, 97)  # of the pictures that export traces a model with
     optimized = False  # True for what optimize_for_inference returns, which cannot be trained or saved
 
     def optimize_for_inference(self) -> Self:
@@ -42,11 +43,12 @@ class Deployable(nn.Module):
 
         ``torch.export.save`` writes it. Its ``module()`` takes normalized images ``(B, 3, H, W)`` and their mask
         ``(B, H, W)``, True at padding, on this model's device, and returns what the model does: for any number of
-        images and any size of more than 32 pixels a side.
+        images and any size of more than 32 pixels a side, or of as many cells as a two-stage model has queries.
         """
         weights = next(self.parameters())
         # The sizes that it is traced with stay free if no feature map of theirs is a single cell high, wide or many.
-        images, mask = weights.new_zeros(2, 3, 65, 97), weights.new_zeros(2, 65, 97, dtype=torch.bool)
+        images = weights.new_zeros(2, 3, *self.example_size)
+        mask = weights.new_zeros(2, *self.example_size, dtype=torch.bool)
         free = torch.export.Dim.DYNAMIC
         sizes = {0: free, 2: free, 3: free}, {0: free, 1: free, 2: free}
         model = _OfTensors(self.optimize_for_inference()).to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]

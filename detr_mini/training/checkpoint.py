@@ -14,8 +14,8 @@ import torch
 
 from detr_mini.errors import ConfigError, StorageError, WeightsError
 from detr_mini.files import checksum, write_atomically
-from detr_mini.modeling.config import DETRConfig
-from detr_mini.modeling.detr import DETR
+from detr_mini.modeling.build import Detector
+from detr_mini.modeling.config import kind_of
 from detr_mini.training.recipe import Recipe
 from detr_mini.weight_files import read_pickle
 from detr_mini.weights import save
@@ -40,7 +40,7 @@ class CheckpointFolder:
         named = [p for p in self.folder.glob("checkpoint-*.pth") if re.fullmatch(r"checkpoint-\d{8,}-\w+", p.stem)]
         return sorted(named, key=lambda path: (_step(path), path.stat().st_mtime_ns), reverse=True)
 
-    def save(self, step: int, state: dict[str, Any], model: DETR) -> None:
+    def save(self, step: int, state: dict[str, Any], model: Detector) -> None:
         """Write a checkpoint and the weights alone; then remove all checkpoints but the newest ``KEPT``."""
         self._make()
         buffer = io.BytesIO()
@@ -141,7 +141,7 @@ def require_same_run(path: Path, state: Any, mine: dict[str, Any]) -> None:
     if not isinstance(state, dict) or "optimizer" not in state:
         raise WeightsError(f"{path} holds no training run to go on with")
     # What a checkpoint does not name had its default when it was made.
-    defaults: dict[str, Any] = {"config": asdict(DETRConfig()), "recipe": asdict(Recipe())}
+    defaults: dict[str, Any] = {"config": asdict(kind_of(mine.get("config", {}))()), "recipe": asdict(Recipe())}
     for name, value in mine.items():
         stored = state.get(name, value)
         if isinstance(stored, dict):

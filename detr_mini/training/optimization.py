@@ -12,31 +12,44 @@ from torch.optim.lr_scheduler import LambdaLR
 
 from detr_mini.training.recipe import Recipe
 
+WHERE_TO_LOOK = ("reference_points", "sampling_offsets")  # of a Deformable DETR, learned at a rate of their own
+
 
 def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     """AdamW with two learning rates, the first group being everything but the backbone, the second the backbone.
 
-    With ``optimizer="muon"`` the matrices of encoder and decoder leave the first group for Muon.
+    A Deformable DETR has a third, slower group: what says where to look. With ``optimizer="muon"`` the matrices of
+    encoder and decoder leave the first group for Muon.
     """
     rest: list[nn.Parameter] = []
     backbone: list[nn.Parameter] = []
+    looking: list[nn.Parameter] = []
     matrices: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         if name.startswith("backbone.0"):
             backbone.append(parameter)
-        elif recipe.optimizer == "muon" and name.startswith("transformer.") and parameter.ndim == 2:
+        elif any(part in name for part in WHERE_TO_LOOK):
+            looking.append(parameter)
+        elif recipe.optimizer == "muon" and _is_matrix(name, parameter):
             matrices.append(parameter)
         else:
             rest.append(parameter)
     groups = [{"params": rest, "lr": recipe.lr}, {"params": backbone, "lr": recipe.lr_backbone}]
+    if looking:
+        groups.append({"params": looking, "lr": recipe.lr * recipe.sampling_lr_factor})
     adamw = torch.optim.AdamW(groups, weight_decay=recipe.weight_decay, fused=True)
     if recipe.optimizer == "adamw":
         return adamw
     # Scaled so that an update is as large as one of AdamW's: rates of the two are of one kind.
     scaled = {"adjust_lr_fn": "match_rms_adamw", "weight_decay": recipe.weight_decay}
     return Together(adamw, torch.optim.Muon(matrices, lr=recipe.lr_muon, **scaled))  # type: ignore[arg-type]
+
+
+def _is_matrix(name: str, parameter: nn.Parameter) -> bool:
+    """Whether Muon is for it: a matrix of encoder or decoder, and no table."""
+    return name.startswith("transformer.") and parameter.ndim == 2 and not name.endswith("level_embed")
 
 
 class Together(torch.optim.Optimizer):

@@ -11,7 +11,7 @@ import torch
 
 from detr_mini.data import PAPER_SIZES, CocoDetection, DetectionDataset, eval_transforms, train_transforms
 from detr_mini.errors import ConfigError
-from detr_mini.modeling.config import DETRConfig
+from detr_mini.modeling.config import DetectorConfig
 from detr_mini.training.recipe import Recipe
 
 Data = str | os.PathLike[str] | tuple[DetectionDataset, DetectionDataset]
@@ -19,7 +19,7 @@ FEW_STEPS = 1000  # a model that starts from random weights has learned hardly a
 FEW_MORE_STEPS = 100  # and a trained one hardly anything new
 
 
-def open_data(data: Data, config: DETRConfig, recipe: Recipe) -> tuple[DetectionDataset, DetectionDataset]:
+def open_data(data: Data, config: DetectorConfig, recipe: Recipe) -> tuple[DetectionDataset, DetectionDataset]:
     """The data sets to train and to measure on: those given, or ``train`` and ``val`` of a COCO folder.
 
     The images of a folder are resized in training to what evaluation and prediction will resize them to: that is what
@@ -38,7 +38,7 @@ def open_data(data: Data, config: DETRConfig, recipe: Recipe) -> tuple[Detection
     return CocoDetection(data, "train", augment), CocoDetection(data, "val", prepare)
 
 
-def _check_sizes(sizes: tuple[int, ...], config: DETRConfig) -> None:
+def _check_sizes(sizes: tuple[int, ...], config: DetectorConfig) -> None:
     """Refuse to train at sizes among which that of evaluation is not."""
     size = config.image_size
     if size is None:
@@ -63,7 +63,7 @@ def fingerprint(dataset: DetectionDataset) -> str:
 
 
 def remarks(
-    dataset: DetectionDataset, config: DETRConfig, recipe: Recipe, *, folder: bool, trained: bool = False
+    dataset: DetectionDataset, config: DetectorConfig, recipe: Recipe, *, folder: bool, trained: bool = False
 ) -> list[str]:
     """What a user should know before training starts, a line each: how images are resized, and few steps.
 
@@ -75,7 +75,7 @@ def remarks(
     return [line for line in (*lines, _on_steps(len(dataset), recipe, trained)) if line]
 
 
-def _on_sizes(dataset: DetectionDataset, config: DETRConfig, recipe: Recipe) -> str:
+def _on_sizes(dataset: DetectionDataset, config: DetectorConfig, recipe: Recipe) -> str:
     longest = int(torch.tensor(dataset.sizes).max())
     if config.image_size is not None:
         drawn = (config.image_size,) if recipe.sizes is None else tuple(recipe.sizes)

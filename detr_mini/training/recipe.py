@@ -9,7 +9,7 @@ from detr_mini.data.transforms import PAPER_SIZES
 from detr_mini.errors import ConfigError
 from detr_mini.loss import EOS_COEF, LOSS_WEIGHTS
 from detr_mini.matcher import MATCHING_COSTS
-from detr_mini.modeling.config import require_field_types
+from detr_mini.modeling.config import DeformableDETRConfig, DetectorConfig, require_field_types
 
 OPTIMIZERS = ("adamw", "muon")
 
@@ -25,6 +25,7 @@ class Recipe:
 
     lr: float = 1e-4  # learning rate of all but the backbone, for AdamW
     lr_backbone: float = 1e-5  # a pre-trained backbone moves slowly
+    sampling_lr_factor: float = 0.1  # a Deformable DETR's reference points and sampling offsets learn at lr times this
     weight_decay: float = 1e-4  # of both optimizers
     optimizer: str = "adamw"  # or "muon": Muon for the matrices of encoder and decoder, AdamW for all else
     lr_muon: float = 2e-3  # of Muon's part, if there is one
@@ -46,7 +47,15 @@ class Recipe:
         for field in ("batch_size", "epochs", "eval_every"):
             self._require(field, getattr(self, field) >= 1, "must be at least 1")
         self._require("optimizer", self.optimizer in OPTIMIZERS, f"is not known; use {' or '.join(OPTIMIZERS)}")
-        not_negative = ("lr", "lr_backbone", "lr_muon", "weight_decay", "warmup_steps", "eos_coef")
+        not_negative = (
+            "lr",
+            "lr_backbone",
+            "lr_muon",
+            "sampling_lr_factor",
+            "weight_decay",
+            "warmup_steps",
+            "eos_coef",
+        )
         box_terms = ("bbox_loss_coef", "giou_loss_coef", "set_cost_bbox", "set_cost_giou")
         for field in (*not_negative, *box_terms):
             self._require(field, getattr(self, field) >= 0, "must not be negative")
@@ -78,7 +87,16 @@ RECIPES = {
     "nano": replace(_FROM_SCRATCH, epochs=7),
     "mini": replace(_FROM_SCRATCH, epochs=6),  # of three times as many pictures
     "quick": replace(_FROM_SCRATCH, epochs=4, optimizer="muon"),  # for nano's config, in fewer steps
+    "deformable_nano": replace(_FROM_SCRATCH, epochs=7),
+    "deformable_mini": replace(_FROM_SCRATCH, epochs=6),
 }
+
+
+def published_recipe(config: DetectorConfig) -> Recipe:
+    """How the published models of a kind were trained: see :class:`Recipe`; Deformable DETR, section 5."""
+    if isinstance(config, DeformableDETRConfig):
+        return Recipe(lr=2e-4, lr_backbone=2e-5, batch_size=32, epochs=50, lr_drop=40)
+    return Recipe()
 
 
 def get_recipe(name: str) -> Recipe:

@@ -17,8 +17,9 @@ from detr_mini import distributed
 from detr_mini.data import BucketSampler, DetectionDataset, SeededImages, collate
 from detr_mini.errors import ConfigError
 from detr_mini.evaluation import evaluate
-from detr_mini.modeling.config import RESNETS, DETRConfig
-from detr_mini.modeling.detr import DETR
+from detr_mini.modeling.build import Detector
+from detr_mini.modeling.config import RESNETS, DetectorConfig
+from detr_mini.modeling.export import Deployable
 from detr_mini.training.interrupt import StopRequest, leave_to_the_trainer
 from detr_mini.training.prepare import Data, fingerprint, open_data, remarks
 from detr_mini.training.recipe import Recipe
@@ -28,7 +29,7 @@ STOPPING = "finishing this step to save it; a second signal stops at once, at th
 
 
 def train(
-    model: DETRConfig | DETR,
+    model: DetectorConfig | Detector,
     recipe: Recipe,
     data: Data,
     out: str | os.PathLike[str],
@@ -39,9 +40,9 @@ def train(
     workers: int = 0,
     save_every: float = 600.0,
     progress: bool = True,
-    callback: Callable[[int, DETR], None] | None = None,
+    callback: Callable[[int, Detector], None] | None = None,
     weights: str | None = None,
-) -> DETR:
+) -> Detector:
     """Train a model on one data set and measure it on another: ``train`` and ``val`` of a COCO folder, or two of yours.
 
     ``out`` receives ``log.jsonl`` (a JSON object a line), ``checkpoint-STEP-CHECKSUM.pth`` (all that ``resume`` needs,
@@ -78,7 +79,7 @@ def train(
         MemoryFullError: the device's memory does not hold a step.
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once the step is finished and saved.
     """
-    config = model.config if isinstance(model, DETR) else model
+    config = model.config if isinstance(model, Deployable) else model
     train_set, val_set = open_data(data, config, recipe)
     _check(model, train_set, workers)
     batches = _batches(train_set, recipe, seed, workers, torch.device(device))
@@ -104,9 +105,9 @@ def train(
     return run.model.eval()
 
 
-def _check(model: DETRConfig | DETR, train_set: DetectionDataset, workers: int) -> None:
+def _check(model: DetectorConfig | Detector, train_set: DetectionDataset, workers: int) -> None:
     """Refuse what cannot be trained, before anything is written."""
-    config = model.config if isinstance(model, DETR) else model
+    config = model.config if isinstance(model, Deployable) else model
     if workers < 0:
         raise ConfigError(f"workers={workers} must not be negative; 0 reads pictures in the process that trains")
     if train_set.num_classes > config.num_classes:
@@ -123,9 +124,9 @@ def _check(model: DETRConfig | DETR, train_set: DetectionDataset, workers: int) 
         )
 
 
-def _is_trained(model: DETRConfig | DETR) -> bool:
+def _is_trained(model: DetectorConfig | Detector) -> bool:
     """Whether a ResNet's batch norms, which are frozen, hold statistics of images; of a new one they are 0 and 1."""
-    if isinstance(model, DETRConfig):
+    if not isinstance(model, Deployable):
         return False
     norm: Any = model.backbone[0].get_submodule("body.bn1")  # type: ignore[union-attr]
     return bool(norm.running_mean.ne(0).any() or norm.running_var.ne(1).any())
@@ -154,7 +155,7 @@ def _train_epochs(
     val_set: DetectionDataset,
     save_every: float,
     progress: bool,
-    callback: Callable[[int, DETR], None] | None,
+    callback: Callable[[int, Detector], None] | None,
 ) -> None:
     """The epochs that are not done yet, each measured at its end as often as the recipe says."""
     recipe = run.recipe
@@ -177,7 +178,7 @@ def _train_epoch(
     stop: StopRequest,
     save_every: float,
     progress: bool,
-    callback: Callable[[int, DETR], None] | None,
+    callback: Callable[[int, Detector], None] | None,
 ) -> None:
     """The steps of an epoch that are not done yet, and their checkpoints."""
     batches.batch_sampler.set_epoch(run.epoch, first=run.batch)  # type: ignore[union-attr]

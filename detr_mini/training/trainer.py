@@ -22,8 +22,9 @@ from detr_mini.data import read_batches
 from detr_mini.data.batches import pad_masks
 from detr_mini.errors import DataError, DivergedError, FolderInUseError, MemoryFullError, StorageError, UserError
 from detr_mini.loss import build_criterion, flatten_layers, name_layers
-from detr_mini.modeling.config import DETRConfig
-from detr_mini.modeling.detr import DETR
+from detr_mini.modeling.build import Detector, build
+from detr_mini.modeling.config import DetectorConfig
+from detr_mini.modeling.export import Deployable
 from detr_mini.modeling.nested_tensor import NestedTensor
 from detr_mini.training.checkpoint import CheckpointFolder, require_same_run
 from detr_mini.training.optimization import make_optimizer, make_schedule
@@ -52,7 +53,7 @@ class Trainer:
 
     def __init__(
         self,
-        model: DETRConfig | DETR,
+        model: DetectorConfig | Detector,
         recipe: Recipe,
         out: Path,
         num_images: int,
@@ -71,7 +72,7 @@ class Trainer:
         self.batch = 0  # finished ones of this epoch
         self.last_loss: float | None = None  # the mean that was logged last
         torch.manual_seed(seed)
-        model = model if isinstance(model, DETR) else DETR(model)
+        model = model if isinstance(model, Deployable) else build(model)
         self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         names = ("eos_coef", "bbox_loss_coef", "giou_loss_coef", "set_cost_bbox", "set_cost_giou")
         coefficients = {name: getattr(recipe, name) for name in names}
