@@ -8,7 +8,7 @@ import pytest
 from commands_page import PAGE, _broken, page
 
 from detr_mini.commands.cli import make_parser
-from detr_mini.modeling.config import DETRConfig
+from detr_mini.modeling.config import DeformableDETRConfig, DETRConfig
 from detr_mini.training.recipe import Recipe
 
 TEXT = PAGE.read_text("utf-8")
@@ -35,7 +35,14 @@ def test_every_option_has_a_row_with_a_meaning():
             assert "%(" not in row
 
 
-@pytest.mark.parametrize(("kind", "section"), [(DETRConfig, "config"), (Recipe, "recipe")])
+@pytest.mark.parametrize(
+    ("kind", "section"),
+    [
+        (DETRConfig, "config"),
+        (DeformableDETRConfig, "config of a Deformable DETR"),
+        (Recipe, "recipe"),
+    ],
+)
 def test_every_field_has_a_row_with_its_default_and_a_meaning(kind, section):
     table = TEXT.split(f"### Fields of the {section}\n")[1].split("\n#")[0]
     for field in fields(kind):

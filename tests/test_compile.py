@@ -12,10 +12,14 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from detr_mini import DETR, NestedTensor, build
+from detr_mini import NestedTensor, build
 
 SMALL = {"hidden_dim": 16, "dim_feedforward": 24, "enc_layers": 1, "dec_layers": 1, "num_queries": 5, "dropout": 0.0}
-BODIES = ["small", "resnet18"]
+DEFORMABLE: dict[str, dict[str, Any]] = {
+    "deformable": {"hidden_dim": 32},
+    "deformable, two-stage": {"hidden_dim": 32, "with_box_refine": True, "two_stage": True},
+}
+BODIES = ["small", "resnet18", *DEFORMABLE]
 # Batches of one to four pictures, padded and not, hardly ever a multiple of a stride.
 SIZES = [
     [(40, 50), (64, 33)],
@@ -46,9 +50,11 @@ class Counted:
         return graph.forward
 
 
-def make(body: str) -> DETR:
+def make(body: str) -> Any:
+    """A DETR with this body, or a Deformable DETR with the small one."""
     torch.manual_seed(0)
-    model = build("nano", backbone=body, **SMALL)
+    changes = SMALL | DEFORMABLE[body] if body in DEFORMABLE else SMALL | {"backbone": body}
+    model: Any = build("deformable_nano" if body in DEFORMABLE else "nano", **changes)
     with torch.no_grad():
         for norm in model.backbone.modules():
             if hasattr(norm, "running_var"):
@@ -62,9 +68,10 @@ def pictures(sizes: list[tuple[int, int]]) -> list[Tensor]:
     return [torch.randn(3, h, w, generator=rng) for h, w in sizes]
 
 
+@pytest.mark.parametrize("body", ["small", "deformable"])
 @torch.no_grad()
-def test_many_sizes_need_few_graphs() -> None:
-    model, backend = make("small"), Counted()
+def test_many_sizes_need_few_graphs(body: str) -> None:
+    model, backend = make(body), Counted()
     compiled = torch.compile(model, fullgraph=True, backend=backend)  # type: ignore[arg-type]
     for sizes in SIZES:
         batch = NestedTensor.from_images(pictures(sizes))

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from detr_mini import CONFIGS, DETRConfig
+from detr_mini import CONFIGS, DeformableDETRConfig, DETRConfig
 from detr_mini.errors import ConfigError
-from detr_mini.modeling.config import get_config, require_field_types
+from detr_mini.modeling.config import get_config, kind_of, require_field_types
 
 
 def test_the_defaults_are_detr_r50() -> None:
@@ -47,7 +47,44 @@ def test_the_four_published_configs_differ_in_body_and_dilation() -> None:
     }
     for name, (backbone, dilation) in bodies.items():
         assert CONFIGS[name] == DETRConfig(backbone=backbone, dilation=dilation)
-    assert {"nano", "mini"} == CONFIGS.keys() - bodies.keys()
+    others = {name for name in CONFIGS if not name.startswith("deformable")} - bodies.keys()
+    assert others == {"nano", "mini"}
+
+
+def test_the_deformable_defaults_are_the_published_ones() -> None:
+    config = DeformableDETRConfig()
+    assert config == CONFIGS["deformable_detr_resnet50"]
+    published = {
+        "backbone": "resnet50",
+        "dilation": False,
+        "freeze_resnet": True,
+        "num_feature_levels": 4,
+        "enc_points": 4,
+        "dec_points": 4,
+        "with_box_refine": False,
+        "two_stage": False,
+        "position_temperature": 10000,
+        "hidden_dim": 256,
+        "nheads": 8,
+        "enc_layers": 6,
+        "dec_layers": 6,
+        "dim_feedforward": 1024,
+        "dropout": 0.1,
+        "num_queries": 300,
+        "num_classes": 91,
+        "aux_loss": True,
+        "image_size": 800,
+        "max_size": 1333,
+    }
+    assert dataclasses.asdict(config) == published | {"position_scale": pytest.approx(6.2831853)}
+    variants: dict[str, dict[str, Any]] = {
+        "single_scale": {"num_feature_levels": 1},
+        "single_scale_dc5": {"num_feature_levels": 1, "dilation": True},
+        "refine": {"with_box_refine": True},
+        "two_stage": {"with_box_refine": True, "two_stage": True},
+    }
+    for name, changes in variants.items():
+        assert CONFIGS[f"deformable_detr_resnet50_{name}"] == DeformableDETRConfig(**changes)
 
 
 def test_a_config_cannot_be_changed() -> None:
@@ -96,6 +133,31 @@ def test_what_is_refused_and_why(changes: dict[str, Any], message: str) -> None:
     assert isinstance(caught.value, ValueError)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"two_stage": True}, "two_stage=True needs with_box_refine=True"),
+        ({"num_feature_levels": 0}, "num_feature_levels=0 must be at least 1"),
+        ({"enc_points": 0}, "enc_points=0 must be at least 1"),
+        ({"dec_points": -1}, "dec_points=-1 must be at least 1"),
+        ({"hidden_dim": 48}, "hidden_dim=48 must be a multiple of 32"),
+        ({"hidden_dim": 0}, "hidden_dim=0 must be at least 1"),
+        ({"backbone": "resnet34", "dilation": True}, "dilation=True needs.*not 'resnet34'"),
+        ({"pre_norm": True}, "DeformableDETRConfig has no pre_norm; its fields are.*two_stage"),
+    ],
+)
+def test_what_a_deformable_config_refuses_and_why(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        get_config("deformable_detr_resnet50", **changes)
+
+
+def test_stored_fields_show_their_kind() -> None:
+    for name in ("nano", "deformable_nano"):
+        config = CONFIGS[name]
+        assert kind_of(dataclasses.asdict(config)) is type(config)
+    assert kind_of({}) is DETRConfig
+
+
 WRONG: dict[Any, tuple[list[Any], str]] = {
     str: ([None, 5, True, b"small"], "a text"),
     bool: ([None, 0, 1, "False", 0.0], "True or False"),
@@ -105,12 +167,13 @@ WRONG: dict[Any, tuple[list[Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("field", dataclasses.fields(DETRConfig), ids=lambda field: field.name)
-def test_every_field_takes_its_own_type_alone(field: Any) -> None:
-    values, wanted = WRONG[field.type]
-    for value in values:
-        with pytest.raises(ConfigError, match=f"^{re.escape(f'{field.name}={value!r} must be {wanted}')}$"):
-            DETRConfig(**{field.name: value})
+@pytest.mark.parametrize("kind", [DETRConfig, DeformableDETRConfig])
+def test_every_field_takes_its_own_type_alone(kind: Any) -> None:
+    for field in dataclasses.fields(kind):
+        values, wanted = WRONG[field.type]
+        for value in values:
+            with pytest.raises(ConfigError, match=f"^{re.escape(f'{field.name}={value!r} must be {wanted}')}$"):
+                kind(**{field.name: value})
 
 
 def test_a_config_stored_before_a_field_existed_has_its_default() -> None:

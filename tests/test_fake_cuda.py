@@ -15,15 +15,17 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 import detr_mini
-from detr_mini import DETR, build_criterion, matcher
+from detr_mini import build_criterion, matcher
 from detr_mini.modeling.export import fold_batch_norms
 
-NAMES = ["nano", "detr_resnet50"]
+NAMES = ["nano", "detr_resnet50", "deformable_nano", "deformable_detr_resnet50"]
 KINDS: dict[str, dict[str, object]] = {
     "nano": {},
     "mini": {"position_embedding": "learned", "pre_norm": False},
     "detr_resnet50": {},
     "detr_resnet50_dc5": {"backbone": "resnet50", "freeze_resnet": False},
+    "deformable_nano": {},
+    "deformable_detr_resnet50_two_stage": {"enc_layers": 1, "dec_layers": 2, "num_queries": 50},
 }
 
 
@@ -33,7 +35,7 @@ def fake_tensors() -> Iterator[None]:
         yield
 
 
-def build(name: str, **changes: object) -> DETR:
+def build(name: str, **changes: object) -> Any:
     with torch.device("cuda"):  # for the weights alone: what a forward pass makes has to find the device by itself
         return detr_mini.build(name, **changes)
 
@@ -58,7 +60,7 @@ def test_a_model_and_its_detections_stay_on_the_device(kind: str) -> None:
     for training, batch in itertools.product([False, True], batches):
         outputs = model.train(training)(batch)
         found = model.postprocess(outputs, sizes)
-        assert found[0]["boxes"].shape == (model.config.num_queries, 4)
+        assert found[0]["boxes"].shape == (100 if "deformable" in kind else model.config.num_queries, 4)
         assert devices(outputs) == devices(found) == {"cuda"}
 
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from detr_mini.commands.cli import EXIT_CODES, make_parser
-from detr_mini.modeling.config import CONFIGS, DETRConfig
-from detr_mini.training.recipe import RECIPES, Recipe
+from detr_mini.modeling.config import CONFIGS, DeformableDETRConfig, DETRConfig
+from detr_mini.training.recipe import RECIPES, Recipe, published_recipe
 
 PAGE = Path(__file__).resolve().parent.parent / "book" / "commands.md"
 
@@ -70,7 +70,11 @@ and `--set` changes any of them: `--set config.dec_layers=3 --set recipe.lr_drop
 CONFIG = """Published is `detr_resnet50`, the default of every field. {others} The fields come up one by one in the
 chapters; [DETR in one page](13_one_page.ipynb) has them together."""
 
-RECIPE = """Published is the recipe of the paper, which all configs have but {small}. What each field does to a run is
+DEFORMABLE = """A model whose name begins with `deformable` is a Deformable DETR, and has these fields. Published is
+`deformable_detr_resnet50`. {others}"""
+
+RECIPE = """Published is the recipe of the paper, which all configs have but {small}. A published Deformable DETR has
+{deformable}. What each field does to a run is
 shown in [Training](14_train.ipynb)."""
 
 ENDS = """## Exit codes
@@ -86,9 +90,18 @@ def page() -> str:
     parts = [START]
     parts += [_command(name, command) for name, command in commands.choices.items()]
     parts += [SETTINGS, "### Fields of the config\n"]
-    parts += [_wrapped(CONFIG.format(others=_others(CONFIGS, "detr_resnet50", "nano"))), _fields(DETRConfig, CONFIGS)]
+    dense = {name: config for name, config in CONFIGS.items() if isinstance(config, DETRConfig)}
+    sparse = {name: config for name, config in CONFIGS.items() if name not in dense}
+    parts += [_wrapped(CONFIG.format(others=_others(dense, "detr_resnet50", "nano"))), _fields(DETRConfig, CONFIGS)]
+    others = _others(sparse, "deformable_detr_resnet50", "deformable_nano")
+    parts += ["### Fields of the config of a Deformable DETR\n", _wrapped(DEFORMABLE.format(others=others))]
+    parts += [_fields(DeformableDETRConfig, CONFIGS, "deformable_nano")]
     small = " and ".join(f"`{name}`" for name in RECIPES)
-    parts += ["### Fields of the recipe\n", _wrapped(RECIPE.format(small=small)), _fields(Recipe, RECIPES)]
+    parts += [
+        "### Fields of the recipe\n",
+        _wrapped(RECIPE.format(small=small, deformable=_of_deformable())),
+        _fields(Recipe, RECIPES),
+    ]
     codes = [(f"`{code}`", _escape(meaning)) for code, meaning in EXIT_CODES.items()]
     return "\n".join([*parts, ENDS, _table(("Code", "Meaning"), codes)])
 
@@ -149,16 +162,23 @@ def _bash(lines: Sequence[str]) -> list[str]:
     return ["```bash", *lines, "```", ""]
 
 
-def _fields(kind: type, named: dict[str, Any]) -> str:
-    """A table of the fields of a dataclass: default, that of nano where it differs, meaning."""
-    defaults, nano = kind(), named["nano"]
+def _of_deformable() -> str:
+    """What is different in the published recipe of a Deformable DETR."""
+    recipe, usual = published_recipe(DeformableDETRConfig()), Recipe()
+    changed = [f.name for f in fields(Recipe) if getattr(recipe, f.name) != getattr(usual, f.name)]
+    return ", ".join(f"`{name}={_value(getattr(recipe, name))}`" for name in changed)
+
+
+def _fields(kind: type, named: dict[str, Any], small: str = "nano") -> str:
+    """A table of the fields of a dataclass: default, that of the small one where it differs, meaning."""
+    defaults, nano = kind(), named[small]
     rows = []
     comments = dict(_comments(kind))
     for field in fields(kind):
         default, other = getattr(defaults, field.name), getattr(nano, field.name)
         shown = "" if other == default else f"`{_value(other)}`"
         rows.append((f"`{field.name}`", f"`{_value(default)}`", shown, _escape(comments.get(field.name, ""))))
-    return _table(("Field", "Published", "`nano`", "Meaning"), rows)
+    return _table(("Field", "Published", f"`{small}`", "Meaning"), rows)
 
 
 def _comments(kind: type) -> Iterator[tuple[str, str]]:

@@ -107,16 +107,16 @@ class DeformableDETRConfig(_Checked):
         ConfigError: as :class:`DETRConfig`.
     """
 
-    backbone: str = "resnet50"  # as in DETRConfig
+    backbone: str = "resnet50"  # a torchvision ResNet, or "small": a body for small pictures
     dilation: bool = False  # the last stage keeps the stride of the one before; published with a single level
-    freeze_resnet: bool = True  # as in DETRConfig
+    freeze_resnet: bool = True  # stem, first stage and batch norms of a ResNet stay as they came; False trains all
     num_feature_levels: int = 4  # maps that attention reads: up to three of the backbone, more by strided convolutions
     enc_points: int = 4  # that a cell reads, for each head and level
     dec_points: int = 4  # that a query reads, likewise
     with_box_refine: bool = False  # every decoder layer corrects the boxes of the one before
     two_stage: bool = False  # queries start from the encoder's best boxes; needs with_box_refine
-    position_temperature: float = 10000.0  # as in DETRConfig
-    position_scale: float = 2 * math.pi  # as in DETRConfig
+    position_temperature: float = 10000.0  # of the sine encoding
+    position_scale: float = 2 * math.pi  # of the sine encoding: positions run from 0 to this
     hidden_dim: int = 256  # width of the transformer, d; a multiple of 32, the groups of its norms
     nheads: int = 8  # attention heads, each of hidden_dim / nheads
     enc_layers: int = 6  # of the encoder; 0: none
