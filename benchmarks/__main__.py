@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import loss, models, seq2seq, training
+from benchmarks import deformable, loss, models, seq2seq, training
 from benchmarks.measure import Settings
 from benchmarks.report import Case, table
 
-CASES: dict[str, Case] = {**loss.CASES, **models.CASES, **seq2seq.CASES, **training.CASES}
+CASES: dict[str, Case] = {**loss.CASES, **models.CASES, **deformable.CASES, **seq2seq.CASES, **training.CASES}
 CUDA_CASES: dict[str, Case] = training.CUDA_CASES
 RESULTS = Path(__file__).resolve().parent / "RESULTS.md"
 EXAMPLES = """examples:

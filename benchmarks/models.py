@@ -82,7 +82,8 @@ def transformer(settings: Settings, cells: tuple[int, int], target: float, width
 def memory(settings: Settings, cells: tuple[int, int], target: float, widths: Widths = PUBLISHED) -> Row:
     """Most memory that a forward and a backward pass hold, each in a fresh process."""
     (their_bytes, their_sum), (our_bytes, our_sum) = (
-        _in_fresh_process(side, cells, widths, settings.device) for side in ("plain", "ours")
+        in_fresh_process(("benchmarks.models", "training_memory"), f"{side!r}, {cells}, {widths!r}", settings.device)
+        for side in ("plain", "ours")
     )
     assert_close(our_sum, their_sum, rtol=1e-3, atol=0)
     ratio = their_bytes / our_bytes
@@ -97,17 +98,19 @@ def memory(settings: Settings, cells: tuple[int, int], target: float, widths: Wi
     )
 
 
-def _in_fresh_process(side: str, cells: tuple[int, int], widths: Widths, device: torch.device) -> tuple[int, float]:
+def in_fresh_process(function: tuple[str, str], arguments: str, device: torch.device) -> tuple[int, float]:
+    """What a function of a module returns for these arguments and a device: bytes, and a number to compare."""
+    module, name = function
     code = (
-        "import torch; from benchmarks.models import Widths, training_memory; "
+        f"import torch; from {module} import *; from {module} import {name}; "
         f"torch.set_num_threads({torch.get_num_threads()}); "
-        f"print(*training_memory({side!r}, {cells}, {widths!r}, torch.device({str(device)!r})))"
+        f"print(*{name}({arguments}, torch.device({str(device)!r})))"
     )
     environment = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}  # what is freed goes back to the system at once
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise RuntimeError(f"the process that measures the memory of {side!r} failed:\n{done.stderr}")
+        raise RuntimeError(f"the process that measures {name}({arguments}) failed:\n{done.stderr}")
     used, total = done.stdout.split()
     return int(used), float(total)
 

@@ -168,13 +168,13 @@ def infer_config(state: Mapping[str, Tensor], nheads: object = None) -> Detector
     """
     deformable = "transformer.level_embed" in state
     try:
-        sizes: dict[str, Any] = {
+        sizes = _infer_deformable(state, nheads) if deformable else _infer_detr(state)
+        sizes |= {
             "backbone": _infer_backbone(state),
             "enc_layers": _count(state, "transformer.encoder.layers."),
             "dec_layers": _count(state, "transformer.decoder.layers."),
             "dim_feedforward": _shape(state, "transformer.decoder.layers.0.linear1.weight", 2)[0],
         }
-        sizes |= _infer_deformable(state, nheads) if deformable else _infer_detr(state)
     except KeyError as error:
         raise WeightsError(
             f"not a checkpoint of DETR: no tensor is called {error.args[0]!r}, but there are {first_names(state)}"

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks import __main__ as command
-from benchmarks import loss, models, seq2seq, training
+from benchmarks import deformable, loss, models, seq2seq, training
 from benchmarks.measure import Quartiles, Settings, compare, sample
 from benchmarks.plain import PlainTransformer
 from benchmarks.pretend import DEVICE, CountHostCopies
@@ -77,6 +77,31 @@ def test_quartiles() -> None:
     assert Quartiles.of([7.0]) == Quartiles(7, 7, 7)
     assert Quartiles(0.0012345, 0.0123456, 1.8).show(1e3, "ms") == "12.3 [1.23, 1800] ms"
     assert Quartiles(2, 3, 400).show() == "3.00 [2.00, 400]"
+
+
+# --- deformable attention
+
+
+@pytest.mark.parametrize("backward", [False, True])
+@pytest.mark.parametrize("queries", [None, 7])
+def test_deformable_attention_is_compared_with_equal_results(queries: int | None, backward: bool) -> None:
+    row = deformable.operator(ONCE, target=0.0, queries=queries, backward=backward, levels=((6, 8), (3, 4)))
+    assert row.what.endswith("forward and backward" if backward else "forward")
+    assert ("7 queries on 60 cells" if queries else "encoder, 60 cells") in row.what
+    assert row.reached
+
+
+def test_unequal_deformable_attention_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(deformable.FUNCTIONS, "ours", lambda *inputs: deformable.peer_function(*inputs) + 0.01)
+    with pytest.raises(AssertionError):
+        deformable.operator(ONCE, target=0.0, queries=5, backward=False, levels=((6, 8),))
+
+
+@pytest.mark.slow
+def test_memory_of_deformable_attention() -> None:
+    row = deformable.memory(ONCE, target=0.0, levels=((40, 50), (20, 25)))
+    assert row.ours.endswith("MiB")
+    assert row.reached
 
 
 # --- the plain transformer
@@ -245,11 +270,12 @@ def test_memory_is_that_of_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
     used, plain_sum = models.training_memory("plain", cells, SMALL, device)
     assert used == 250
     monkeypatch.undo()
-    used, our_sum = models._in_fresh_process("ours", cells, SMALL, device)
+    call = "benchmarks.models", "training_memory"
+    used, our_sum = models.in_fresh_process(call, f"'ours', {cells}, {SMALL!r}", device)
     assert our_sum == pytest.approx(plain_sum, rel=1e-3)
     assert 2**16 < used < 2**26
     sides = {"plain": (600, plain_sum), "ours": (100, our_sum)}
-    monkeypatch.setattr(models, "_in_fresh_process", lambda side, *_: sides[side])
+    monkeypatch.setattr(models, "in_fresh_process", lambda call, arguments, _: sides[arguments.split("'")[1]])
     row = models.memory(ONCE, cells, target=5, widths=SMALL)
     assert (row.ratio, row.reached) == ("6.00", True)
     sides["ours"] = (100, 1.1 * our_sum)

@@ -23,14 +23,13 @@ def test_trained_gone_on_with_measured_and_used(town: Path, tmp_path: Path, caps
     assert main([*command, "--epochs", "2", "--out", str(tmp_path / "whole")]) == 0
     # A run is the same up to where it was stopped: its first checkpoint is kept and gone on with.
     folder = tmp_path / "whole"
-    newest, first = sorted(folder.glob("checkpoint-*.pth"), reverse=True)
+    _, first = sorted(folder.glob("checkpoint-*.pth"), reverse=True)
     stopped = tmp_path / "stopped"
     stopped.mkdir()
     (stopped / first.name).write_bytes(first.read_bytes())
     assert main([*command, "--epochs", "2", "--out", str(stopped), "--resume"]) == 0
     weights = "model.safetensors"
     assert (stopped / weights).read_bytes() == (folder / weights).read_bytes()
-    assert (stopped / newest.name).exists()  # its name has the checksum of all that it holds
 
     run = json.loads((folder / "config.json").read_text())
     assert run["config"]["num_feature_levels"] == 1

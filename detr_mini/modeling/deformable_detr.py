@@ -3,7 +3,6 @@
 Chapter: *Deformable DETR*, ``book/20_deformable_detr``.
 """
 
-import copy
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -178,15 +177,16 @@ def _heads(config: DeformableDETRConfig) -> tuple[nn.ModuleList, nn.ModuleList]:
     Two-stage models have one more of each, for the encoder.
     """
     d, count = config.hidden_dim, config.dec_layers + config.two_stage
-    class_head, box_head = nn.Linear(d, config.num_classes), MLP(d, d, 4, num_layers=3)
-    nn.init.constant_(class_head.bias, -math.log((1 - PRIOR) / PRIOR))
-    last: Any = box_head.layers[-1]
-    nn.init.zeros_(last.weight)  # at the start, a box is its reference
-    nn.init.zeros_(last.bias)
-    copied = copy.deepcopy if config.with_box_refine else lambda head: head
-    class_heads = nn.ModuleList(copied(class_head) for _ in range(count))
-    box_heads = nn.ModuleList(copied(box_head) for _ in range(count))
+    copies = count if config.with_box_refine else 1
+    class_heads = [nn.Linear(d, config.num_classes) for _ in range(copies)]
+    box_heads = [MLP(d, d, 4, num_layers=3) for _ in range(copies)]
+    first: Any = box_heads[0].layers[-1]
+    nn.init.zeros_(first.weight)  # at the start, a box is its reference
+    nn.init.zeros_(first.bias)
+    nn.init.constant_(class_heads[0].bias, -math.log((1 - PRIOR) / PRIOR))
+    for class_head, box_head in zip(class_heads[1:], box_heads[1:], strict=True):
+        class_head.load_state_dict(class_heads[0].state_dict())
+        box_head.load_state_dict(box_heads[0].state_dict())
     if not config.two_stage:
-        first: Any = box_heads[0]
-        nn.init.constant_(first.layers[-1].bias[2:], -2.0)  # a point becomes a box of sides sigmoid(-2) = 0.12
-    return class_heads, box_heads
+        nn.init.constant_(first.bias[2:], -2.0)  # a point becomes a box of sides sigmoid(-2) = 0.12
+    return nn.ModuleList(class_heads * (count // copies)), nn.ModuleList(box_heads * (count // copies))

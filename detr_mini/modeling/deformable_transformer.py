@@ -50,7 +50,7 @@ class Grid(NamedTuple):
             return cls(shapes, None, sides, real, real / sides)
         columns = torch.stack([(~mask[:, 0]).sum(1) for mask in masks], dim=1)  # (B, L)
         rows = torch.stack([(~mask[:, :, 0]).sum(1) for mask in masks], dim=1)
-        real = torch.stack([columns, rows], dim=-1).float()
+        real = torch.stack([columns, rows], dim=-1).clamp(min=1).float()  # a picture of padding alone is no NaN
         return cls(shapes, torch.cat([mask.flatten(1) for mask in masks], dim=1), sides, real, real / sides)
 
 
