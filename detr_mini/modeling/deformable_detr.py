@@ -1,6 +1,6 @@
 """Deformable DETR: maps of several levels, sparse attention, boxes relative to references.
 
-Chapter: *Deformable DETR*, ``book/20_deformable_detr``.
+Zhu et al. 2021, "Deformable DETR: Deformable Transformers for End-to-End Object Detection".
 """
 
 import math

@@ -1,6 +1,6 @@
 """The transformer of Deformable DETR: cells of all levels read a few others, and queries read a few of them.
 
-Chapter: *Deformable DETR*, ``book/20_deformable_detr``.
+Zhu et al. 2021, "Deformable DETR: Deformable Transformers for End-to-End Object Detection".
 """
 
 from collections.abc import Callable, Sequence
