@@ -124,6 +124,8 @@ def _files() -> list[tuple[Content]]:
         annotation(7, 2, [0, 0, 60, 30], iscrowd=1),
         annotation(4, 6, [5, 5, 0, 10]),  # has no width
         annotation(7, 9, [10, 10, 20, 20]),
+        annotation(4, 9, [-5, -10, 15, 30]),  # reaches out on the other sides
+        annotation(7, 6, [100, 10, 20, 10]),  # has no part in the picture
     ]
     categories = [{"id": id, "name": name} for id, name in ((2, "cat"), (6, "kite"), (9, "cup"))]
     return [({"images": images, "annotations": annotations, "categories": categories},)]
