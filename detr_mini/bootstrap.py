@@ -1,11 +1,12 @@
-"""How far the AP of two detectors would differ on other pictures: the paired bootstrap.
+"""How much a difference in AP would vary from one set of pictures to another: the paired bootstrap.
 
 Chapter: *Evaluation*, ``book/15_evaluate``.
 
 A validation set is a sample. Draw as many pictures from it as it has, some twice, some not at all, and measure again:
 the spread of what comes out is the standard error (Efron 1979, Annals of Statistics 7, 1-26). Both detectors see the
 same draws, so that what makes a picture hard for both cancels. Boxes are matched to objects once, picture by picture;
-a draw then only counts how often each picture is in it.
+a draw then only counts how often each picture is in it. The luck of training is not in this error: another seed gives
+another detector.
 """
 
 import contextlib
@@ -53,8 +54,8 @@ def paired_bootstrap(
     Args:
         dataset: its annotations and its images are what counts, as in :func:`.coco_metrics`.
         first, second: COCO results on all of its images, as :func:`.detect` gives them.
-        resamples: how many times as many images as there are, are drawn with replacement. The standard error is itself
-            known to about one part in the root of twice this number.
+        resamples: how many times as many images as there are, are drawn with replacement. By the luck of the draws
+            alone the standard error is off by about one part in the root of twice this number.
         seed: of the draws; the same seed draws the same images for any pair of detectors.
 
     Returns:

@@ -59,6 +59,31 @@ def draw_boxes(ax: "Axes", image: Any, boxes: Tensor, texts: Sequence[str], *, c
             )
 
 
+def draw_names(ax: "Axes", x: float, ends: Sequence[tuple[float, str, str]], gap: float = 0.0) -> None:
+    """Write names beside the ends of curves, in their colors.
+
+    Args:
+        ax: where to draw.
+        x: where the names begin.
+        ends: height, name and color of each curve.
+        gap: how far apart two names are at least, and half of it the lowest from 0; names move up.
+    """
+    low = -gap / 2
+    for height, name, colour in sorted(ends):
+        low = max(height, low + gap)
+        ax.text(x, low, name, color=colour, va="center", fontsize=9)
+
+
+def zoom_on(ax: "Axes", image: Any, box: Tensor) -> None:
+    """Show the square part of a picture around a box, xyxy in its pixels, and no more than there is."""
+    height, width = np.asarray(image).shape[:2]
+    left, top, right, bottom = box.tolist()
+    reach = min(0.8 * max(right - left, bottom - top) + 20, min(width, height) / 2)
+    x = min(max((left + right) / 2, reach), width - reach)
+    y = min(max((top + bottom) / 2, reach), height - reach)
+    ax.set(xlim=(x - reach, x + reach), ylim=(y + reach, y - reach))
+
+
 def draw_frames(ax: "Axes", boxes: Tensor, **style: Any) -> None:
     """Draw frames and nothing else: boxes ``(M, 4)``, xyxy in units of ``ax``, in a style of Matplotlib's patches."""
     from matplotlib.patches import Rectangle

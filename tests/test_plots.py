@@ -9,7 +9,16 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from detr_mini.colours import COLOURS, QUIET
-from detr_mini.plots import detection_texts, draw_boxes, draw_cells, draw_frames, slot_kinds, slot_panels
+from detr_mini.plots import (
+    detection_texts,
+    draw_boxes,
+    draw_cells,
+    draw_frames,
+    draw_names,
+    slot_kinds,
+    slot_panels,
+    zoom_on,
+)
 
 FOUND = {
     "scores": torch.tensor([0.987, 0.5]),
@@ -84,3 +93,25 @@ def test_cells_lie_on_the_pixels_they_stand_for():
     assert drawn.norm.vmin == -1
     assert (axes.get_xlim(), axes.get_ylim()) == ((0, 30), (20, 0)), "cells beyond the picture are cut off"
     assert axes.images[0].get_extent() == [0, 30, 20, 0]
+
+
+def test_names_keep_their_distance_and_their_order():
+    ax = Figure().add_subplot()
+    draw_names(ax, 3.0, [(0.5, "high", "red"), (0.0, "low", "blue"), (0.12, "middle", "green")], gap=0.125)
+    written = [(text.get_text(), *text.get_position(), text.get_color()) for text in ax.texts]
+    assert written == [("low", 3.0, 0.0625, "blue"), ("middle", 3.0, 0.1875, "green"), ("high", 3.0, 0.5, "red")]
+
+
+@pytest.mark.parametrize("box", [[40.0, 30, 60, 50], [0.0, 0, 4, 90], [190.0, 90, 200, 100], [0.0, 0, 200, 100]])
+def test_a_zoom_is_a_square_within_the_picture_that_shows_what_it_can_of_the_box(box):
+    ax = Figure().add_subplot()
+    zoom_on(ax, Image.new("RGB", (200, 100)), torch.tensor(box))
+    (left, right), (bottom, top) = ax.get_xlim(), ax.get_ylim()
+    assert right - left == pytest.approx(bottom - top)
+    assert 0 <= left < right <= 200
+    assert 0 <= top < bottom <= 100, "y grows downwards"
+    if box[2] - box[0] < 100:
+        assert left <= box[0]
+        assert box[2] <= right
+        assert top <= box[1]
+        assert box[3] <= bottom
