@@ -41,7 +41,7 @@ def make(**changes: Any) -> DeformableDETR:
 
 
 @torch.no_grad()
-def randomise(model: DeformableDETR) -> DeformableDETR:
+def randomize(model: DeformableDETR) -> DeformableDETR:
     """Weights as after training: norms and heads that do something, and offsets that depend on the query."""
     torch.manual_seed(1)
     for name, value in model.state_dict().items():
@@ -144,7 +144,7 @@ def test_every_body_and_number_of_levels(body: str, levels: int) -> None:
 @pytest.mark.parametrize("variant", [{}, {"with_box_refine": True}, {"num_feature_levels": 1}])
 @torch.no_grad()
 def test_a_picture_is_the_same_alone_and_padded_with_the_small_body(variant: dict[str, Any]) -> None:
-    model = randomise(make(**variant))
+    model = randomize(make(**variant))
     images = pictures((53, 70), (96, 65), (40, 128))
     together = model(images)
     for number, image in enumerate(images):
@@ -156,7 +156,7 @@ def test_a_picture_is_the_same_alone_and_padded_with_the_small_body(variant: dic
 
 @torch.no_grad()
 def test_proposals_of_a_padded_picture_are_its_own() -> None:
-    model = randomise(make(**TWO_STAGE))
+    model = randomize(make(**TWO_STAGE))
     images = pictures((53, 70), (96, 65))
     together, alone = model(images)["enc_outputs"], model(images[:1])["enc_outputs"]
     shapes = [Grid.of(model.feature_levels(NestedTensor.from_images(batch))).shapes for batch in (images, images[:1])]
@@ -211,7 +211,7 @@ def test_a_correction_of_nothing_gives_the_reference() -> None:
 
 @pytest.mark.parametrize("variant", [{}, TWO_STAGE])
 def test_refined_boxes_carry_no_gradient_to_the_layer_before(variant: dict[str, Any]) -> None:
-    model = randomise(make(with_box_refine=True) if not variant else make(**variant)).train()
+    model = randomize(make(with_box_refine=True) if not variant else make(**variant)).train()
     out = model(pictures((64, 80), (64, 80)))
     out["pred_boxes"].sum().backward()
     first, last = (model.bbox_embed[layer].layers[-1].weight.grad for layer in (0, 1))  # type: ignore[union-attr, index]
@@ -241,7 +241,7 @@ def published_focal(logits: Tensor, wanted: Tensor, num_boxes: int) -> Tensor:
 
 
 def test_losses_are_the_published_ones_for_every_layer_and_the_encoder() -> None:
-    model = randomise(make(**TWO_STAGE))
+    model = randomize(make(**TWO_STAGE))
     with torch.no_grad():
         out = model(pictures((64, 80), (60, 90), (50, 50)))
     objects = targets(3, 0, 2)

@@ -68,7 +68,7 @@ def theirs(num_feature_levels: int = 4, with_box_refine: bool = False, two_stage
 
 
 @torch.no_grad()
-def randomise(model: Any) -> Any:
+def randomize(model: Any) -> Any:
     """Weights as after training, the statistics of the frozen norms too; all large enough to leave a trace."""
     torch.manual_seed(0)
     for name, value in model.state_dict().items():
@@ -103,7 +103,7 @@ def names_of_their_resnet(key: str) -> str:
 
 def pair(**variant: Any) -> tuple[DeformableDETR, Any]:
     """Ours, and theirs with its weights."""
-    ours = randomise(DeformableDETR(our_config(**variant))).eval()
+    ours = randomize(DeformableDETR(our_config(**variant))).eval()
     if variant.get("with_box_refine"):
         for head in ours.class_embed[1:]:
             head.load_state_dict(ours.class_embed[0].state_dict())
@@ -151,7 +151,7 @@ def test_our_weights_in_their_model(variant: str) -> None:
 
 @pytest.mark.parametrize("variant", ["single scale", "multi-scale"])
 def test_their_weights_in_our_model(variant: str) -> None:
-    other = randomise(theirs(**VARIANTS[variant]))
+    other = randomize(theirs(**VARIANTS[variant]))
     ours = DeformableDETR(our_config(**VARIANTS[variant]))
     ours.load_state_dict(from_hugging_face(other.state_dict()), strict=True)
     compare(ours, other)
@@ -159,7 +159,7 @@ def test_their_weights_in_our_model(variant: str) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_there_and_back_changes_nothing(variant: str) -> None:
-    state = randomise(DeformableDETR(our_config(**VARIANTS[variant]))).state_dict()
+    state = randomize(DeformableDETR(our_config(**VARIANTS[variant]))).state_dict()
     back = from_hugging_face(to_hugging_face(state))
     assert back.keys() == state.keys()
     assert all(torch.equal(back[key], state[key]) for key in state)

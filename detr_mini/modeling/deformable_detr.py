@@ -69,7 +69,7 @@ class DeformableDETR(Deployable):
         """Detect objects.
 
         Args:
-            samples: normalised images: a :class:`.NestedTensor`, a list of ``(3, H, W)``, or a tensor ``(B, 3, H, W)``.
+            samples: normalized images: a :class:`.NestedTensor`, a list of ``(3, H, W)``, or a tensor ``(B, 3, H, W)``.
 
         Returns:
             ``pred_logits`` ``(B, N, K)``, of which each says yes or no to a class of its own; ``pred_boxes``
