@@ -111,6 +111,11 @@ def link_chapters(app: Sphinx, what: str, name: str, obj: object, options: objec
     lines[:] = [re.sub(r"(?:\*[^*]+\*, )?``(book/\w+)``", r":doc:`/\1`", line) for line in lines]
 
 
+def skip_aliases(app: Sphinx, what: str, name: str, obj: object, skip: bool, options: object) -> bool | None:
+    """Leave out the fields of a named tuple that nobody described: Python says "Alias for field number 1"."""
+    return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else None
+
+
 def picture_metadata(cell: dict[str, Any]) -> list[dict[str, Any]]:
     """What is stored beside each picture that a cell put out."""
     return [output.get("metadata", {}).get("image/png", {}) for output in cell.get("outputs", [])]
@@ -255,6 +260,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("doctree-read", link_cells)
     app.connect("doctree-read", frame_heads)
     app.connect("autodoc-process-docstring", link_chapters)
+    app.connect("autodoc-skip-member", skip_aliases)
     app.connect("html-page-context", add_facts)
     for finishing in (copy_mathjax, write_terms, finish_site):
         app.connect("build-finished", finishing)

@@ -67,15 +67,17 @@ and `--set` changes any of them: `--set config.dec_layers=3 --set recipe.lr_drop
 `480,512,544`. A text that cannot be read as what the field holds is refused, and so is a value that cannot work.
 """
 
-CONFIG = """Published is `detr_resnet50`, the default of every field. {others} The fields come up one by one in the
-chapters; [DETR in one page](13_one_page.ipynb) has them together."""
+CONFIG = """Published is `detr_resnet50`, the default of every field. A blank cell in the column of a small
+model means: as published. {others} The chapters build the parts that the fields describe, and [DETR in one
+page](13_one_page.ipynb) puts these together."""
 
 DEFORMABLE = """A model whose name begins with `deformable` is a Deformable DETR, and has these fields. Published is
-`deformable_detr_resnet50`. {others}"""
+`deformable_detr_resnet50`; a blank cell means: as published. {others}"""
 
-RECIPE = """Published is the recipe of the paper, which all configs have but {small}. A published Deformable DETR has
-{deformable}. What each field does to a run is
-shown in [Training](14_train.ipynb)."""
+RECIPE = """Published is the recipe of the paper; a blank cell means: as published. The configs {small} have recipes of
+their own name, the published DETRs that of the paper. A published Deformable DETR has {deformable}. {more}
+[Training](14_train.ipynb) builds the loop that a recipe steers, with AdamW; Muon and
+`sampling_lr_factor` it does not show."""
 
 ENDS = """## Exit codes
 
@@ -96,10 +98,11 @@ def page() -> str:
     others = _others(sparse, "deformable_detr_resnet50", "deformable_nano")
     parts += ["### Fields of the config of a Deformable DETR\n", _wrapped(DEFORMABLE.format(others=others))]
     parts += [_fields(DeformableDETRConfig, CONFIGS, "deformable_nano")]
-    small = " and ".join(f"`{name}`" for name in RECIPES)
+    *names, last = (f"`{name}`" for name in RECIPES if name in CONFIGS)
+    small = f"{', '.join(names)} and {last}"
     parts += [
         "### Fields of the recipe\n",
-        _wrapped(RECIPE.format(small=small, deformable=_of_deformable())),
+        _wrapped(RECIPE.format(small=small, deformable=_of_deformable(), more=_further())),
         _fields(Recipe, RECIPES),
     ]
     codes = [(f"`{code}`", _escape(meaning)) for code, meaning in EXIT_CODES.items()]
@@ -167,6 +170,17 @@ def _of_deformable() -> str:
     recipe, usual = published_recipe(DeformableDETRConfig()), Recipe()
     changed = [f.name for f in fields(Recipe) if getattr(recipe, f.name) != getattr(usual, f.name)]
     return ", ".join(f"`{name}={_value(getattr(recipe, name))}`" for name in changed)
+
+
+def _further() -> str:
+    """The recipes that no config is called after, each with what it changes of that of `nano`."""
+    sentences = []
+    for name, recipe in RECIPES.items():
+        if name not in CONFIGS:
+            changed = [f.name for f in fields(Recipe) if getattr(recipe, f.name) != getattr(RECIPES["nano"], f.name)]
+            shown = ", ".join(f"`{field}={_value(getattr(recipe, field))}`" for field in changed)
+            sentences.append(f"The recipe `{name}` is that of `nano` with {shown}.")
+    return " ".join(sentences)
 
 
 def _fields(kind: type, named: dict[str, Any], small: str = "nano") -> str:

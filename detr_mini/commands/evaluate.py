@@ -20,7 +20,10 @@ from detr_mini.commands.options import (
     require_sound,
 )
 
-EXAMPLES = ["--data data/tiny_town --weights nano", "--data /path/to/coco --weights detr-r50.pth --device cuda"]
+EXAMPLES = [
+    "--data data/tiny_town --weights nano",
+    "--data /path/to/coco --weights detr-r50-e632da11.pth --device cuda",
+]
 
 
 def add(commands: Commands) -> None:

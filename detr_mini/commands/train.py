@@ -29,10 +29,13 @@ EXAMPLES = [
     "--data data/tiny_town --config nano --out runs/nano",
     "--data data/tiny_town --config nano --out runs/nano --resume",
     "--data data/tiny_town --config nano --out runs/deep --set config.dec_layers=6 --set recipe.epochs=12",
-    "--data my_photos --weights detr-r50-e632da11.pth --out runs/mine --lr 1e-5 --epochs 20 --batch-size 4",
+    "--data my_photos --weights detr-r50-e632da11.pth --out runs/mine --epochs 50 --batch-size 4 "
+    "--set recipe.lr_drop=40",
     "--data /path/to/coco --config detr_resnet50 --backbone-weights imagenet --out runs/r50 --workers 8",
 ]
-PARALLEL = "torchrun --nproc-per-node 8 -m detr_mini train --data /path/to/coco --weights detr-r50.pth --out runs/r50"
+PARALLEL = (
+    "torchrun --nproc-per-node 8 -m detr_mini train --data /path/to/coco --weights detr-r50-e632da11.pth --out runs/r50"
+)
 
 
 def add(commands: Commands) -> None:

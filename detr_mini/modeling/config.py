@@ -123,7 +123,7 @@ class DeformableDETRConfig(_Checked):
     dec_layers: int = 6  # of the decoder
     dim_feedforward: int = 1024  # width inside of the feed-forward blocks
     dropout: float = 0.1  # share of values set to 0 in training
-    num_queries: int = 300  # with refinement, more of them find more
+    num_queries: int = 300  # well above the most objects in one picture
     num_classes: int = 91  # highest category id + 1
     aux_loss: bool = True  # a loss on every decoder layer, not on the last alone
     image_size: int | None = 800  # short side of a picture at prediction, in pixels; None: its own size
