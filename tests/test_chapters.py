@@ -319,6 +319,9 @@ def test_the_first_page_lists_every_chapter_with_its_reading_time() -> None:
     for path, (_, minutes, seconds) in zip(CHAPTERS, rows, strict=True):
         assert abs(int(minutes) - Chapter(path).minutes()) <= 5, path.stem
         assert int(seconds) <= 60
+        head = re.search(r"\*\*Takes\*\* about (\d+) seconds", (BOOK / "src" / f"{path.stem}.md").read_text())
+        assert head is not None, path.stem
+        assert head[1] == seconds, path.stem
 
 
 @pytest.mark.parametrize("stem", ["02_attention", "03_seq2seq"])
