@@ -114,9 +114,8 @@ def test_compiled_training_gives_the_same_gradients(body: str, sizes: list[tuple
         model = make(body).train()
         forward = torch.compile(model, fullgraph=True, backend="aot_eager") if compiled else model
         out = forward(batch)
-        loss = sum(
-            layer[k].square().sum() for layer in [out, *out["aux_outputs"]] for k in ("pred_logits", "pred_boxes")
-        )
+        layers = [out, *out["aux_outputs"], *([out["enc_outputs"]] if "enc_outputs" in out else [])]
+        loss = sum(layer[k].square().sum() for layer in layers for k in ("pred_logits", "pred_boxes"))
         loss.backward()
         gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
         statistics = {k: v for k, v in model.state_dict().items() if "running" in k}

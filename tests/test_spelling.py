@@ -39,14 +39,12 @@ PYTHON = sorted(
     for path in (ROOT / folder).rglob("*.py")
     if path != Path(__file__).resolve()
 )
-PENDING = {ROOT / "book" / "src" / "18_ablations.md"}  # is written anew
 TEXTS = sorted(
     path
     for path in [
         *ROOT.glob("*.md"),
         *(p for d in ("book", "benchmarks", "detr_mini") for p in (ROOT / d).rglob("*.md")),
     ]
-    if path not in PENDING
 )
 
 
