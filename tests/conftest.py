@@ -6,6 +6,7 @@ import subprocess
 import sys
 import weakref
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -51,8 +52,8 @@ def town_copy(town: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(town, tmp_path / "town_copy"))
 
 
-@pytest.fixture
-def undo_setup() -> Iterator[None]:
+@contextmanager
+def _undone() -> Iterator[None]:
     """Leave the process as it was: a chapter's ``setup()`` changes the settings of whole libraries."""
     import matplotlib as mpl
     import matplotlib.pyplot as plt
@@ -67,6 +68,20 @@ def undo_setup() -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
     torch.set_printoptions(profile="default")
     np.set_printoptions(**options)
+
+
+@pytest.fixture
+def undo_setup() -> Iterator[None]:
+    """For a test that calls ``setup()``."""
+    with _undone():
+        yield
+
+
+@pytest.fixture(scope="module")
+def undo_setup_at_end() -> Iterator[None]:
+    """For a file whose tests share what ``setup()`` was called for."""
+    with _undone():
+        yield
 
 
 @pytest.fixture

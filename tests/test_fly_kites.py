@@ -10,7 +10,7 @@ import detr_mini
 
 
 @pytest.fixture(scope="module")
-def names():
+def names(undo_setup_at_end):
     cells = fly_kites.chapter(tuple(cell for cell in fly_kites.CELLS if cell != "kite-data"))
     pairs = [cells["fly_kite"](i, "train") for i in range(2)]
     from detr_mini.data import eval_transforms

@@ -11,6 +11,13 @@ ROOT = Path(__file__).resolve().parent.parent
 OWN = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
+@pytest.fixture(autouse=True)
+def no_wish(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was asked of the ``make`` that runs these tests is not asked of theirs."""
+    for name in ("MAKEFLAGS", "MAKEOVERRIDES", "PYTHON"):
+        monkeypatch.delenv(name, raising=False)
+
+
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A folder with the Makefile and what it looks at."""
