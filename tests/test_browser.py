@@ -634,8 +634,8 @@ def test_a_term_says_what_it_means_under_the_pointer_and_by_key(open_page: Opene
     page = open_page("book/09_decoder")
     term, tip = page.locator('a[href$="glossary.html#term-Slot"]').first, page.locator("#term-tip")
     meaning = (
-        "A place in the output of the decoder, and the query that belongs to it. After training it answers for a "
-        "region of the picture."
+        "One of the N places in the output of the decoder, with the query that belongs to it: the first query gives "
+        "the first answer. After training a slot answers for a region of the picture."
     )
     expect(tip).to_be_hidden()
     term.hover()

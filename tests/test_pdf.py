@@ -242,7 +242,7 @@ def test_formulas_and_chinese_terms_are_printed(
     texts: list[str], chapters: list[pdf.Chapter], starts: list[int]
 ) -> None:
     begins = dict(zip([chapter.name for chapter in chapters], starts, strict=True))
-    attention = squeezed(" ".join(texts[begins["08_encoder"] : begins["09_decoder"]]))
+    attention = squeezed(" ".join(texts[begins["02_attention"] : begins["03_seq2seq"]]))
     assert "softmax(QK⊤√d)V" in attention
     assert "集合预测" in "".join(texts[begins["glossary"] : begins["api"]])
 
