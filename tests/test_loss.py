@@ -268,6 +268,9 @@ def test_build_criterion_puts_the_published_one_together() -> None:
     assert ours.class_term == SoftmaxTerm(eos_coef=0.3)
     assert ours.weight_dict == {"loss_ce": 1, "loss_bbox": 4, "loss_giou": 1.5}
     assert (ours.matcher.cost_class, ours.matcher.cost_bbox, ours.matcher.cost_giou) == (1, 5, 2)
+    ours = build_criterion(config, set_cost_bbox=0.5, set_cost_giou=3.0)
+    assert (ours.matcher.cost_class, ours.matcher.cost_bbox, ours.matcher.cost_giou) == (1, 0.5, 3)
+    assert ours.weight_dict == {"loss_ce": 1, "loss_bbox": 5, "loss_giou": 2}
 
 
 def test_a_matcher_that_reads_logits_otherwise_is_refused() -> None:

@@ -89,7 +89,8 @@ def steps_by_hand(recipe: Recipe, batches: list[tuple[NestedTensor, list[dict]]]
     torch.manual_seed(0)
     model = DETR(CONFIG)
     weights = {"loss_ce": 1.0, "loss_bbox": recipe.bbox_loss_coef, "loss_giou": recipe.giou_loss_coef}
-    criterion = SetCriterion(CONFIG.num_classes, HungarianMatcher(), weights, recipe.eos_coef)
+    matcher = HungarianMatcher(cost_bbox=recipe.set_cost_bbox, cost_giou=recipe.set_cost_giou)
+    criterion = SetCriterion(CONFIG.num_classes, matcher, weights, recipe.eos_coef)
     named = [(name.startswith("backbone.0"), weight) for name, weight in model.named_parameters()]
     means = {weight: (torch.zeros_like(weight), torch.zeros_like(weight)) for _, weight in named}
     for t, (samples, targets) in enumerate(batches, start=1):
@@ -121,11 +122,13 @@ UNLIKE = replace(
     eos_coef=0.7,
     bbox_loss_coef=1.5,
     giou_loss_coef=4.0,
+    set_cost_bbox=0.0,
+    set_cost_giou=0.1,
 )
 
 
 def test_a_step_is_that_of_the_loop_written_out(tmp_path):
-    """Every number of the recipe is used: clipping, decay, rates, schedule and the weights of the loss."""
+    """Every number of the recipe is used: clipping, decay, rates, schedule, weights of loss and of matching cost."""
     run = run_in(tmp_path, UNLIKE, num_images=8 * 4)
     for group in run.optimizer.param_groups:
         group["eps"] = EPS
