@@ -170,6 +170,17 @@ def test_proposals_of_a_padded_picture_are_its_own() -> None:
     assert first == alone["pred_boxes"].shape[1]
 
 
+@torch.no_grad()
+def test_a_picture_with_fewer_cells_than_queries_has_a_query_for_each_cell() -> None:
+    model = randomize(make(**(TWO_STAGE | {"num_queries": 300})))
+    outputs = model(pictures((40, 48)))
+    cells = outputs["enc_outputs"]["pred_boxes"].shape[1]
+    assert cells < 300
+    assert outputs["pred_boxes"].shape == (1, cells, 4)
+    assert outputs["pred_boxes"].isfinite().all()
+    assert outputs["pred_logits"].isfinite().all()
+
+
 def _levels(cells: Tensor, shapes: Any) -> list[Tensor]:
     return [
         part.unflatten(0, shape) for part, shape in zip(cells.split([h * w for h, w in shapes]), shapes, strict=True)

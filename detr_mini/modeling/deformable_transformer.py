@@ -133,7 +133,8 @@ class DeformableTransformer(nn.Module):
         """Queries from the encoder's most promising cells (Deformable DETR, section 4.2 and A.4).
 
         Every cell proposes a box around itself, of a size that its level sets, corrects it, and scores it by its first
-        logit. The ``count`` best boxes become references, and their encodings, through ``waves``, the queries.
+        logit. The ``count`` best boxes, or all if there are fewer cells, become references, and their encodings,
+        through ``waves``, the queries.
 
         Returns:
             Queries ``(B, count, ...)``, and of all S cells ``pred_logits`` ``(B, S, K)`` and ``pred_boxes``
@@ -143,6 +144,7 @@ class DeformableTransformer(nn.Module):
         x = self.enc_output_norm(self.enc_output(memory.masked_fill(invalid, 0.0)))  # (B, S, d)
         logits = class_head(x)  # (B, S, K)
         boxes = box_head(x) + (boxes / (1 - boxes)).log().masked_fill(invalid, float("inf"))  # (B, S, 4)
+        count = min(count, logits.shape[1])  # a picture of a few pixels has fewer cells
         best = logits[..., 0].topk(count, dim=1).indices  # (B, count)
         chosen = boxes.gather(1, best[..., None].expand(-1, -1, 4)).detach().sigmoid()  # (B, count, 4)
         code = waves(chosen).flatten(2).to(memory.dtype)  # (B, count, 2 d)
