@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from their_models import names_of_their_resnet, randomize
 from torch.testing import assert_close
 
 from detr_mini import DeformableDETR, DeformableDETRConfig, NestedTensor
@@ -67,43 +68,9 @@ def theirs(num_feature_levels: int = 4, with_box_refine: bool = False, two_stage
     return transformers.DeformableDetrForObjectDetection(config).eval()
 
 
-@torch.no_grad()
-def randomize(model: Any) -> Any:
-    """Weights as after training, the statistics of the frozen norms too; all large enough to leave a trace."""
-    torch.manual_seed(0)
-    for name, value in model.state_dict().items():
-        if name.endswith("running_var"):
-            value.uniform_(0.5, 1.5)
-        elif name.endswith("running_mean"):
-            value.normal_(std=0.2)
-        elif value.dim() == 1 and name.endswith("weight"):
-            value.uniform_(0.5, 1.0)
-        elif value.dim() == 1 and "sampling_offsets" not in name:
-            value.normal_(std=0.2)
-        elif "query" in name:
-            value.normal_(std=2.0)
-        elif value.dim() == 2:
-            value.normal_(std=1.5 * value.shape[1] ** -0.5)
-    return model
-
-
-def names_of_their_resnet(key: str) -> str:
-    """torchvision's (and timm's) names to those of transformers' own ResNet."""
-    if not key.startswith("model.backbone.model."):
-        return key
-    key = key.replace(".model.conv1.", ".model.embedder.embedder.convolution.")
-    key = key.replace(".model.bn1.", ".model.embedder.embedder.normalization.")
-    for stage in range(4):
-        key = key.replace(f".layer{stage + 1}.", f".encoder.stages.{stage}.layers.")
-    for n in range(2):
-        key = key.replace(f".conv{n + 1}.", f".layer.{n}.convolution.")
-        key = key.replace(f".bn{n + 1}.", f".layer.{n}.normalization.")
-    return key.replace(".downsample.0.", ".shortcut.convolution.").replace(".downsample.1.", ".shortcut.normalization.")
-
-
 def pair(**variant: Any) -> tuple[DeformableDETR, Any]:
     """Ours, and theirs with its weights."""
-    ours = randomize(DeformableDETR(our_config(**variant))).eval()
+    ours = randomize(DeformableDETR(our_config(**variant)), queries=2.0).eval()
     if variant.get("with_box_refine"):
         for head in ours.class_embed[1:]:
             head.load_state_dict(ours.class_embed[0].state_dict())
@@ -151,7 +118,7 @@ def test_our_weights_in_their_model(variant: str) -> None:
 
 @pytest.mark.parametrize("variant", ["single scale", "multi-scale"])
 def test_their_weights_in_our_model(variant: str) -> None:
-    other = randomize(theirs(**VARIANTS[variant]))
+    other = randomize(theirs(**VARIANTS[variant]), queries=2.0)
     ours = DeformableDETR(our_config(**VARIANTS[variant]))
     ours.load_state_dict(from_hugging_face(other.state_dict()), strict=True)
     compare(ours, other)
@@ -159,7 +126,7 @@ def test_their_weights_in_our_model(variant: str) -> None:
 
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_there_and_back_changes_nothing(variant: str) -> None:
-    state = randomize(DeformableDETR(our_config(**VARIANTS[variant]))).state_dict()
+    state = randomize(DeformableDETR(our_config(**VARIANTS[variant])), queries=2.0).state_dict()
     back = from_hugging_face(to_hugging_face(state))
     assert back.keys() == state.keys()
     assert all(torch.equal(back[key], state[key]) for key in state)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from their_models import names_of_their_resnet, randomize
 from torch import Tensor
 from torch.testing import assert_close
 
@@ -57,26 +58,6 @@ def theirs(body: str, positions: str) -> Any:
     return transformers.DetrForObjectDetection(config).eval()
 
 
-@torch.no_grad()
-def randomize(model: Any) -> Any:
-    """Weights as after training, the statistics of the frozen norms too; all large enough to leave a trace."""
-    torch.manual_seed(0)
-    for name, value in model.state_dict().items():
-        if name.endswith("running_var"):
-            value.uniform_(0.5, 1.5)
-        elif name.endswith("running_mean"):
-            value.normal_(std=0.2)
-        elif value.dim() == 1 and name.endswith("weight"):
-            value.uniform_(0.5, 1.0)
-        elif value.dim() == 1:
-            value.normal_(std=0.2)
-        elif "query" in name:
-            value.normal_(std=4.0)
-        elif value.dim() == 2:
-            value.normal_(std=1.5 * value.shape[1] ** -0.5)
-    return model
-
-
 def pictures() -> list[Tensor]:
     rng = torch.Generator().manual_seed(0)
     return [torch.randn(3, h, w, generator=rng) for h, w in SIZES]
@@ -94,24 +75,9 @@ def compare(ours: DETR, other: Any) -> None:
     assert out.logits.std(1).max() > 0.005  # and slots do: there is something to compare
 
 
-def names_of_their_resnet(key: str) -> str:
-    """torchvision's (and timm's) names to those of transformers' own ResNet."""
-    if not key.startswith("model.backbone.model."):
-        return key
-    key = key.replace(".model.conv1.", ".model.embedder.embedder.convolution.")
-    key = key.replace(".model.bn1.", ".model.embedder.embedder.normalization.")
-    for stage in range(4):
-        key = key.replace(f".layer{stage + 1}.", f".encoder.stages.{stage}.layers.")
-    for n in range(3):
-        key = key.replace(f".conv{n + 1}.", f".layer.{n}.convolution.").replace(
-            f".bn{n + 1}.", f".layer.{n}.normalization."
-        )
-    return key.replace(".downsample.0.", ".shortcut.convolution.").replace(".downsample.1.", ".shortcut.normalization.")
-
-
 @pytest.mark.parametrize(("body", "positions"), [("resnet18", "learned"), ("resnet50", "sine")])
 def test_their_weights_in_our_model(body: str, positions: str) -> None:
-    other = randomize(theirs(body, positions))
+    other = randomize(theirs(body, positions), queries=4.0)
     ours = DETR(our_config(body, positions))
     ours.load_state_dict(from_hugging_face(other.state_dict()), strict=True)
     compare(ours, other)
@@ -119,7 +85,7 @@ def test_their_weights_in_our_model(body: str, positions: str) -> None:
 
 @pytest.mark.parametrize(("body", "positions"), [("resnet18", "sine"), ("resnet50", "learned")])
 def test_our_weights_in_their_model(body: str, positions: str) -> None:
-    ours = randomize(DETR(our_config(body, positions)))
+    ours = randomize(DETR(our_config(body, positions)), queries=4.0)
     other = theirs(body, positions)
     carried = {names_of_their_resnet(key): value for key, value in to_hugging_face(ours.state_dict()).items()}
     other.load_state_dict(carried, strict=True)
@@ -127,7 +93,7 @@ def test_our_weights_in_their_model(body: str, positions: str) -> None:
 
 
 def test_there_and_back_changes_nothing() -> None:
-    state = randomize(DETR(our_config("resnet18", "learned"))).state_dict()
+    state = randomize(DETR(our_config("resnet18", "learned")), queries=4.0).state_dict()
     there = to_hugging_face(state)
     assert all(key.startswith(("model.", "class_labels_classifier.", "bbox_predictor.")) for key in there)
     back = from_hugging_face(there)
@@ -144,7 +110,7 @@ def older(key: str) -> str:
 
 @pytest.mark.parametrize("resnet", ["timm", "transformers"])
 def test_older_names(resnet: str) -> None:
-    state = randomize(DETR(our_config("resnet18", "learned"))).state_dict()
+    state = randomize(DETR(our_config("resnet18", "learned")), queries=4.0).state_dict()
     there = to_hugging_face(state)
     if resnet == "transformers":
         there = {names_of_their_resnet(key): value for key, value in there.items()}
@@ -160,7 +126,7 @@ def test_older_names(resnet: str) -> None:
 def test_a_file_of_theirs_loads(tmp_path: Any) -> None:
     from safetensors.torch import save_file
 
-    other = randomize(theirs("resnet18", "sine"))
+    other = randomize(theirs("resnet18", "sine"), queries=4.0)
     save_file(other.state_dict(), tmp_path / "model.safetensors")
     compare(load(tmp_path / "model.safetensors", nheads=4), other)
     torch.save(other.state_dict(), tmp_path / "pytorch_model.bin")
@@ -168,7 +134,7 @@ def test_a_file_of_theirs_loads(tmp_path: Any) -> None:
 
 
 def test_matching_and_losses_agree() -> None:
-    other = randomize(theirs("resnet18", "sine"))
+    other = randomize(theirs("resnet18", "sine"), queries=4.0)
     ours = DETR(our_config("resnet18", "sine")).eval()
     ours.load_state_dict(from_hugging_face(other.state_dict()))
     batch = NestedTensor.from_images(pictures())

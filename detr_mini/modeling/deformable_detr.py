@@ -31,7 +31,7 @@ class DeformableDETR(Deployable):
     through the convolutions, and through the group norms, whose statistics count padded cells.
     """
 
-    example_size = (161, 225)  # two stages need as many cells as they have queries
+    example_size = (161, 225)  # more cells than a two-stage model has queries, as an exported one needs
 
     def __init__(self, config: DeformableDETRConfig) -> None:
         super().__init__()
