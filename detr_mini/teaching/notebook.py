@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from torch import Tensor
 
-SCENE = 88  # the validation scene on every page: a road by a lake, small boats, a bus that the border cuts
+SCENE = 88  # the validation scene on most pages: a road by a lake, small boats, a bus that the border cuts
 
 
 def setup(seed: int = 0) -> None:
