@@ -109,7 +109,7 @@ def build(name: str, book: Path) -> list[str]:
 
 def renew_prose(name: str, book: Path) -> list[str]:
     """Store a chapter's text with the outputs of its last run, if it has the very code that was run."""
-    if faults := [fault for fault in check(name, book) if "another run" in fault or "missing" in fault]:
+    if faults := [fault for fault in check(name, book) if fault.endswith((" is missing", " build it again"))]:
         return faults
     notebook, ran = read_text(name, book), nbformat.read(book / f"{name}.ipynb", as_version=4)
     new, old = ([cell for cell in one.cells if cell.cell_type == "code"] for one in (notebook, ran))
