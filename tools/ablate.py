@@ -6,7 +6,7 @@
 
 Each finished run is stored at once, as ``book/data/ablations/VARIANT-SEED.json``; a run that was stopped
 goes on where it was. A run computes on one thread, so that its numbers are the same on any number of cores; ``--jobs``
-runs go on side by side. The whole grid takes about three hours on two cores.
+runs go on side by side. The whole grid takes about five hours on two cores.
 """
 
 import argparse
@@ -31,7 +31,7 @@ from detr_mini.training.recipe import RECIPES
 from detr_mini.training.train import train
 
 STORED = Path(__file__).resolve().parent.parent / "book" / "data" / "ablations"
-# 24,000 pictures at a constant rate: at so small a budget a rate that falls costs more than it brings.
+# 24,000 pictures at a constant rate; what a falling one changes is asked at the end of the chapter.
 BASE = replace(RECIPES["nano"], epochs=2, lr_drop=2)
 FALLING = {"lr_drop": None}
 
