@@ -5,10 +5,12 @@ Zhu et al. 2021, "Deformable DETR: Deformable Transformers for End-to-End Object
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 Shapes = Sequence[tuple[int, int]]  # height and width of each level, as Python numbers: no device is asked for them
 
@@ -49,8 +51,40 @@ def ms_deform_attn(
         first += (h + 2) * (w + 2)
     row = torch.cat(rows, dim=-1).view(b * queries * m, -1)  # (B * Q * M, 4 * L * P)
     share = torch.cat(shares, dim=-1).view(b * queries * m, -1).to(value.dtype)
-    read = F.embedding_bag(row, table.reshape(-1, d), mode="sum", per_sample_weights=share)  # (B * Q * M, D)
-    return read.view(b, queries, m * d)
+    return _weighted_sums(table.reshape(-1, d), row, share).view(b, queries, m * d)
+
+
+def _weighted_sums(table: Tensor, row: Tensor, share: Tensor) -> Tensor:
+    """Add up the rows of ``table`` ``(R, D)`` that ``row`` ``(n, k)`` names, times ``share`` ``(n, k)``: ``(n, D)``."""
+    if not (torch.is_grad_enabled() and table.requires_grad):
+        return F.embedding_bag(row, table, mode="sum", per_sample_weights=share)
+    sums = F.embedding_bag(row, table.detach(), mode="sum", per_sample_weights=share)
+    return _TableGradient.apply(sums, table, row, share.detach())  # type: ignore[no-any-return, no-untyped-call]
+
+
+class _TableGradient(torch.autograd.Function):
+    """Hand sums on as they are, and give the table its gradient: sums again, over all places that read a row.
+
+    PyTorch's own backward pass of ``F.embedding_bag`` adds them one by one. Sorted by row they are bags themselves, and
+    the sums come out the same to the last bit in half the time (``benchmarks/deformable.py``).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, sums: Tensor, table: Tensor, row: Tensor, share: Tensor) -> Tensor:
+        ctx.save_for_backward(row, share)
+        ctx.rows = table.shape[0]
+        return sums.view_as(sums)
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        row, share = ctx.saved_tensors
+        by_row, place = row.view(-1).sort(stable=True)
+        first = torch.searchsorted(by_row, torch.arange(ctx.rows, dtype=row.dtype, device=row.device), out_int32=True)
+        bag = (place // row.shape[1]).int()  # which sum a place belongs to
+        weight = share.view(-1).index_select(0, place)
+        table = F.embedding_bag(bag, grad.contiguous(), offsets=first, mode="sum", per_sample_weights=weight)
+        return grad, table, None, None
 
 
 def _with_border(cells: Tensor, h: int, w: int) -> Tensor:
