@@ -173,10 +173,10 @@ def _of_deformable() -> str:
 
 
 def _further() -> str:
-    """The recipes that no config is called after, each with what it changes of that of `nano`."""
+    """The recipes that the table does not show, each with what it changes of that of `nano`."""
     sentences = []
     for name, recipe in RECIPES.items():
-        if name not in CONFIGS:
+        if name != "nano":
             changed = [f.name for f in fields(Recipe) if getattr(recipe, f.name) != getattr(RECIPES["nano"], f.name)]
             shown = ", ".join(f"`{field}={_value(getattr(recipe, field))}`" for field in changed)
             sentences.append(f"The recipe `{name}` is that of `nano` with {shown}.")

@@ -110,7 +110,7 @@ class DeformableDETRConfig(_Checked):
     backbone: str = "resnet50"  # a torchvision ResNet, or "small": a body for small pictures
     dilation: bool = False  # the last stage keeps the stride of the one before; published with a single level
     freeze_resnet: bool = True  # stem, first stage and batch norms of a ResNet stay as they came; False trains all
-    num_feature_levels: int = 4  # maps that attention reads: up to three of the backbone, more by strided convolutions
+    num_feature_levels: int = 4  # maps read: a ResNet's last, up to three, or the small body's last; then strided ones
     enc_points: int = 4  # that a cell reads, for each head and level
     dec_points: int = 4  # that a query reads, likewise
     with_box_refine: bool = False  # every decoder layer corrects the boxes of the one before
@@ -203,7 +203,8 @@ _SMALL = DETRConfig(
 
 _SMALL_DEFORMABLE = DeformableDETRConfig(
     backbone="small",
-    num_feature_levels=3,
+    num_feature_levels=2,
+    with_box_refine=True,
     position_temperature=16.0,
     position_scale=16 * math.pi,
     hidden_dim=96,

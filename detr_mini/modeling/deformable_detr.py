@@ -38,7 +38,9 @@ class DeformableDETR(Deployable):
         self.config = config
         self.class_names: dict[int, str] = {}  # category id to name, where the training data had them
         d = config.hidden_dim
-        features = build_backbone(config, num_levels=min(config.num_feature_levels, 3))
+        # The small body's maps have strides of 4, 8 and 8; with four times as many cells the first would cost too much.
+        own_levels = 1 if config.backbone == "small" else 3
+        features = build_backbone(config, num_levels=min(config.num_feature_levels, own_levels))
         positions = PositionEmbeddingSine(
             d, temperature=config.position_temperature, scale=config.position_scale, centered=True
         )

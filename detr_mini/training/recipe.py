@@ -87,8 +87,9 @@ RECIPES = {
     "nano": replace(_FROM_SCRATCH, epochs=7),
     "mini": replace(_FROM_SCRATCH, epochs=6),  # of three times as many pictures
     "quick": replace(_FROM_SCRATCH, epochs=4, optimizer="muon"),  # for nano's config, in fewer steps
-    "deformable_nano": replace(_FROM_SCRATCH, epochs=7),
-    "deformable_mini": replace(_FROM_SCRATCH, epochs=6),
+    # From scratch, the places that are read learn as fast as all else.
+    "deformable_nano": replace(_FROM_SCRATCH, epochs=6, sampling_lr_factor=1.0),
+    "deformable_mini": replace(_FROM_SCRATCH, epochs=6, sampling_lr_factor=1.0),
 }
 
 
