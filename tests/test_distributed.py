@@ -20,7 +20,7 @@ TRAIN = """
 import json, sys
 from dataclasses import replace
 import torch
-from detr_mini import DETR, NestedTensor, distributed
+from detr_mini import DETR, DeformableDETR, NestedTensor, distributed
 from detr_mini.loss import name_layers
 from detr_mini.modeling.config import get_config
 from detr_mini.training.recipe import RECIPES
@@ -41,12 +41,16 @@ def note(self, losses):
 
 losses_of_steps = []
 torch.set_default_dtype(torch.float64)
-computed, DETR.forward = DETR.forward, forward
+town, out, kind, epochs = sys.argv[1:]
+model = DeformableDETR if kind == "deformable" else DETR
+computed, model.forward = model.forward, forward
 stepped, Trainer.step = Trainer.step, step
 noted, Trainer._add_to_log = Trainer._add_to_log, note
-town, out, kind, epochs = sys.argv[1:]
 if kind == "nano":
     config, recipe = get_config("nano"), replace(RECIPES["nano"], batch_size=5)
+elif kind == "deformable":
+    config = get_config("deformable_nano", two_stage=True)
+    recipe = replace(RECIPES["deformable_nano"], batch_size=5)
 else:
     config = get_config("detr_resnet50", backbone="resnet18", hidden_dim=32, nheads=4, enc_layers=1, dec_layers=2,
                         dim_feedforward=64, dropout=0.0, num_queries=25, num_classes=14, image_size=None, max_size=136,
@@ -84,7 +88,7 @@ def odd_town(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "epochs"), [("nano", 10), ("resnet18", 1)])  # of five steps each
+@pytest.mark.parametrize(("kind", "epochs"), [("nano", 10), ("resnet18", 1), ("deformable", 4)])  # of five steps each
 def test_two_processes_have_the_losses_of_one(odd_town, tmp_path, kind, epochs):
     """To nine digits, in double precision; what a batch norm learns from, padding and odd shares included."""
     one = train_in(1, odd_town, tmp_path / "one", kind, epochs)
