@@ -69,11 +69,13 @@ def operator(
     inputs = make_inputs(levels, queries, settings.device)
     peer, ours = (step(side, inputs, backward) for side in ("peer", "ours"))
     assert len(peer) == len(ours) == (4 if backward else 1)
-    assert_close(ours[0], peer[0], rtol=1e-4, atol=1e-4)
-    for theirs, mine in zip(peer[1:], ours[1:], strict=True):
-        # Among millions of places a few lie so near a cell's center that rounding decides on which side of it.
+    for theirs, mine in zip([peer[0], *peer[1::2]], [ours[0], *ours[1::2]], strict=True):
+        assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+    for theirs, mine in zip(peer[2::2], ours[2::2], strict=True):
+        # The gradient to a place jumps where it passes a cell's center: among millions a few lie so near one that
+        # rounding decides on which side.
         error = (mine - theirs).square().mean().sqrt() / theirs.square().mean().sqrt()
-        assert error < 0.01, f"gradients differ by {float(error):.1e} of their size"
+        assert error < 1e-3, f"gradients to the places differ by {float(error):.1e} of their size"
     comparison = compare(partial(step, "peer", inputs, backward), partial(step, "ours", inputs, backward), settings)
     cells = sum(h * w for h, w in levels)
     who = f"encoder, {cells} cells" if queries is None else f"decoder, {queries} queries on {cells} cells"
