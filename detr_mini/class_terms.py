@@ -119,12 +119,14 @@ class FocalTerm:
     def loss(self, scores: Tensor, query: Tensor, labels: Tensor) -> Tensor:
         """All logits as if no object had their class, then corrected where one has."""
         matched = scores.flatten()[query * scores.shape[-1] + labels]  # (L, M)
-        return self._no(scores).flatten(1).sum(1) + (self._yes(matched) - self._no(matched)).sum(1)
+        return self.no(scores).flatten(1).sum(1) + (self.yes(matched) - self.no(matched)).sum(1)
 
-    def _yes(self, logits: Tensor) -> Tensor:
+    def yes(self, logits: Tensor) -> Tensor:
+        """The loss of each logit whose answer should be yes."""
         return self.alpha * (-logits).sigmoid() ** self.gamma * -F.logsigmoid(logits)
 
-    def _no(self, logits: Tensor) -> Tensor:
+    def no(self, logits: Tensor) -> Tensor:
+        """The loss of each logit whose answer should be no."""
         return (1 - self.alpha) * logits.sigmoid() ** self.gamma * -F.logsigmoid(-logits)
 
     def denominator(self, num_boxes: int, num_matched: int, num_queries: int) -> float:

@@ -81,9 +81,23 @@ _DEFORMABLE = _Names(
     ),
 )
 
+# Of a model with masks: the detector's names follow "detr." on both sides; those of the head, here, are ours in files
+# of the years before transformers 5.
+_DETECTOR = "detr."
+_MASK_PARTS: Pairs = (
+    ("bbox_attention.q_linear.", "bbox_attention.q_proj."),
+    ("bbox_attention.k_linear.", "bbox_attention.k_proj."),
+    ("mask_head.out_lay.", "mask_head.output_conv."),
+    *((f"mask_head.lay{n}.", f"mask_head.conv{n}.conv.") for n in (1, 2)),
+    *((f"mask_head.gn{n}.", f"mask_head.conv{n}.norm.") for n in (1, 2)),
+    *((f"mask_head.adapter{n + 1}.", f"mask_head.fpn_stages.{n}.fpn_adapter.") for n in range(3)),
+    *((f"mask_head.lay{n + 3}.", f"mask_head.fpn_stages.{n}.refine.conv.") for n in range(3)),
+    *((f"mask_head.gn{n + 3}.", f"mask_head.fpn_stages.{n}.refine.norm.") for n in range(3)),
+)
+
 
 def from_hugging_face(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of a ``DetrForObjectDetection`` or ``DeformableDetrForObjectDetection`` under the published names.
+    """Weights of Hugging Face's DETR, its ``DetrForSegmentation`` or Deformable DETR under the published names.
 
     Attention has its input projections stacked. Names of transformers 5 and the older ones of files on its hub are
     understood, and the ResNet may be timm's or transformers' own.
@@ -91,6 +105,9 @@ def from_hugging_face(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         WeightsError: a name that is not known.
     """
+    detector, masks = _split(state_dict, theirs=1)
+    if masks:
+        return masks | {_DETECTOR + key: value for key, value in from_hugging_face(detector).items()}
     names = _DEFORMABLE if "model.level_embed" in state_dict else _DETR
     state: dict[str, Tensor] = {}
     for key, value in state_dict.items():
@@ -123,6 +140,9 @@ def to_hugging_face(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     Raises:
         WeightsError: a name that has no counterpart there, such as a pre-norm encoder's last norm.
     """
+    detector, masks = _split(state_dict, theirs=0)
+    if masks:
+        return masks | {_DETECTOR + key: value for key, value in to_hugging_face(detector).items()}
     names = _DEFORMABLE if "transformer.level_embed" in state_dict else _DETR
     state: dict[str, Tensor] = {}
     for key, value in state_dict.items():
@@ -133,6 +153,24 @@ def to_hugging_face(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         else:
             state[name] = value
     return state
+
+
+def _split(state_dict: Mapping[str, Tensor], *, theirs: int) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Of a model with masks, the weights of its detector, and those of its mask head under the other names."""
+    detector, masks = {}, {}
+    for key, value in state_dict.items():
+        if key.startswith(("mask_head.", "bbox_attention.")):
+            columns = ((0, 0), (1, 0)) if theirs else ((0, 1),)  # their older files have our names
+            pairs = [(pair[a], pair[b]) for a, b in columns for pair in _MASK_PARTS]
+            names = [new + key.removeprefix(old) for old, new in pairs if key.startswith(old)]
+            if not names:
+                raise WeightsError(
+                    f"the name {key!r} has no counterpart in DETR and Hugging Face's DetrForSegmentation"
+                )
+            masks[names[0]] = value
+        else:
+            detector[key.removeprefix(_DETECTOR)] = value
+    return detector, masks
 
 
 def _rename(key: str, names: _Names, *, theirs: int) -> str:

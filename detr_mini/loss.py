@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from detr_mini.boxes import generalized_box_iou_cxcywh
 from detr_mini.class_terms import ClassTerm, FocalTerm, SoftmaxTerm
 from detr_mini.distributed import mean_over_processes
+from detr_mini.mask_terms import MASK_WEIGHTS, mask_terms
 from detr_mini.matcher import (
     MATCHING_COSTS,
     HungarianMatcher,
@@ -22,7 +23,7 @@ from detr_mini.matcher import (
     at_least_float32,
     count_objects,
 )
-from detr_mini.modeling.config import DeformableDETRConfig, DetectorConfig
+from detr_mini.modeling.config import DeformableDETRConfig, DetectorConfig, DETRConfig
 
 EOS_COEF = 0.1  # weight of "no object" in the class loss, since most queries have none
 LOSS_WEIGHTS = {"loss_ce": 1.0, "loss_bbox": 5.0, "loss_giou": 2.0}
@@ -49,6 +50,8 @@ def build_criterion(
         set_cost_bbox, set_cost_giou: likewise, of the matching cost.
     """
     weights = {**LOSS_WEIGHTS, "loss_bbox": bbox_loss_coef, "loss_giou": giou_loss_coef}
+    if isinstance(config, DETRConfig) and config.masks:
+        weights |= MASK_WEIGHTS
     if isinstance(config, DeformableDETRConfig):
         term = FocalTerm()
         focal = HungarianMatcher(FOCAL_WEIGHT, set_cost_bbox, set_cost_giou, term)
@@ -87,13 +90,16 @@ class SetCriterion(nn.Module):
             kinds = (type(term).__name__ for term in (self.class_term, matcher.class_term))
             raise ValueError("the criterion has a {}, but its matcher a {}: give both the same".format(*kinds))
         self.weight_dict = dict(LOSS_WEIGHTS if weight_dict is None else weight_dict)
-        if unknown := self.weight_dict.keys() - LOSS_WEIGHTS:
+        terms = LOSS_WEIGHTS | MASK_WEIGHTS
+        if unknown := self.weight_dict.keys() - terms:
             raise ValueError(
-                f"weight_dict has {', '.join(map(repr, sorted(unknown)))}; the terms are {', '.join(LOSS_WEIGHTS)}"
+                f"weight_dict has {', '.join(map(repr, sorted(unknown)))}; the terms are {', '.join(terms)}"
             )
 
     def forward(self, outputs: dict[str, Any], targets: Targets) -> dict[str, Tensor]:
         """Unweighted terms: ``loss_ce``, ``loss_bbox``, ``loss_giou``, ``class_error``, ``cardinality_error``.
+
+        Of a model with masks also ``loss_mask`` and ``loss_dice``, of the last layer only.
 
         Those of the earlier decoder layers end in ``_0``, ``_1``, ..., those of a two-stage encoder in ``_enc``;
         ``class_error`` (in percent of the matched queries) is given for the last layer only. The last two are for the
@@ -111,17 +117,18 @@ class SetCriterion(nn.Module):
 
         Args:
             outputs: what the model returned; the auxiliary layers may be missing.
-            targets: for each image ``labels`` ``(T,)`` int64 in 0..K-1 and ``boxes`` ``(T, 4)`` as cxcywh in [0, 1].
+            targets: for each image ``labels`` ``(T,)`` int64 in 0..K-1, ``boxes`` ``(T, 4)`` as cxcywh in [0, 1], and
+                for a model with masks ``masks`` ``(T, H, W)`` bool, of one size in the whole batch.
 
         Raises:
-            ValueError: logits of another number of classes, or what the matcher refuses.
+            ValueError: logits of another number of classes, targets without masks, or what the matcher refuses.
         """
         return name_layers(self.layer_losses(outputs, targets))
 
     def layer_losses(self, outputs: dict[str, Any], targets: Targets) -> dict[str, Tensor]:
         """:meth:`forward` before it gives names: for each term a tensor over the L decoder layers, ``(L,)``.
 
-        ``class_error`` is that of the last layer, ``(1,)``.
+        ``class_error``, ``loss_mask`` and ``loss_dice`` are those of the last layer, ``(1,)``.
         """
         losses = self._losses([*outputs.get("aux_outputs", []), outputs], targets)
         if "enc_outputs" in outputs:
@@ -145,7 +152,12 @@ class SetCriterion(nn.Module):
 
         num_boxes, num_matched, num_images, ce_denominator = self._denominators(logits.shape[:3], matches, counts)
         num_right, cardinality_difference = self._errors(scores, query, labels, counts)  # (1,), (L,)
-        return {
+        masks = {}
+        if (predicted := layers[-1].get("pred_masks")) is not None:
+            # The queries are numbered through all layers, of which the last alone has masks.
+            index = query[-1] - (len(logits) - 1) * predicted.shape[:2].numel()
+            masks = _mask_losses(predicted.flatten(0, 1)[index], targets, target[-1], num_boxes)
+        return masks | {
             "class_error": 100 - num_right * (100 / num_matched),
             "loss_ce": self.class_term.loss(scores, query, labels) / ce_denominator,
             "loss_bbox": (matched_boxes - target_boxes).abs().sum((1, 2)) / num_boxes,
@@ -227,6 +239,14 @@ def gather_targets(targets: Targets, name: str, index: Tensor) -> Tensor:
     whole batch, so masks have to be padded to one size. Gives ``(..., *S)``.
     """
     return torch.cat([target[name] for target in targets])[index]
+
+
+def _mask_losses(logits: Tensor, targets: Targets, index: Tensor, num_boxes: float) -> dict[str, Tensor]:
+    """The mask terms of the matched queries' masks ``(M, h, w)``, ``(1,)`` each."""
+    if any("masks" not in target for target in targets):
+        raise ValueError("the model gives masks, but the targets have none: read the data with masks=True")
+    terms = mask_terms(at_least_float32(logits), gather_targets(targets, "masks", index))
+    return {name: value[None] / num_boxes for name, value in terms.items()}
 
 
 def _flat_indices(

@@ -166,6 +166,9 @@ def infer_config(state: Mapping[str, Tensor], nheads: object = None) -> Detector
 
     Of a Deformable DETR they show the product of heads and points, so ``nheads`` (8 if not given) tells the points.
     """
+    if "mask_head.lay1.weight" in state:
+        detector = {key.removeprefix("detr."): value for key, value in state.items() if key.startswith("detr.")}
+        return get_config(infer_config(detector, nheads), masks=True)
     deformable = "transformer.level_embed" in state
     try:
         sizes = _infer_deformable(state, nheads) if deformable else _infer_detr(state)

@@ -4,6 +4,7 @@ Chapters: *DETR in one page*, ``book/13_one_page``, and *Training*, ``book/14_tr
 """
 
 import os
+import re
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -20,6 +21,7 @@ from detr_mini.errors import ConfigError, NotFoundError, UserError, WeightsError
 from detr_mini.hugging_face import from_hugging_face, to_hugging_face
 from detr_mini.modeling.build import Detector, build
 from detr_mini.modeling.config import RESNETS, DetectorConfig, get_config
+from detr_mini.modeling.segmentation import DETRSegmentation
 from detr_mini.modeling.seq2seq import Seq2SeqTransformer
 from detr_mini.seq2seq_weights import load_translator
 from detr_mini.weight_files import Notes, config_of, first_names, read_weights, unwrapped, write_weights
@@ -93,7 +95,8 @@ def load_to_train(
     """A model to train on from the weights of a file, whatever its classes and its number of queries.
 
     What does not fit starts from random rows, and a line on stderr says so: the class head where the classes are
-    others, the queries where their number is another (``num_queries``).
+    others, the queries where their number is another (``num_queries``), the mask head where there was none
+    (``masks=True``).
 
     Args:
         path_or_name: as for :func:`load`.
@@ -114,17 +117,8 @@ def load_to_train(
         if head is not None:
             overrides["num_classes"] = head[0]
         config = get_config(stored, **overrides)
-        lines = [] if head is None else [head[1]]
         model = build(config)
-        fresh = model.state_dict()
-        state = _under_all_names(model, state)
-        if head is not None:
-            state |= {key: value for key, value in fresh.items() if "class_embed" in key}
-        if "query_embed.weight" in fresh and config.num_queries != stored.num_queries:
-            state["query_embed.weight"] = fresh["query_embed.weight"]
-            lines.append(
-                f"the {config.num_queries} queries start from random numbers; the weights have {stored.num_queries}"
-            )
+        state, lines = _fitted(model, _under_all_names(model, state), stored, None if head is None else head[1])
         _check_fit(model, state)
     except UserError as error:
         raise WeightsError(f"{path}: {error}") from None
@@ -134,6 +128,25 @@ def load_to_train(
         for line in lines:
             print(f"{path_or_name}: {line}", file=sys.stderr)
     return model
+
+
+def _fitted(
+    model: Detector, state: dict[str, Tensor], stored: DetectorConfig, new_head: str | None
+) -> tuple[dict[str, Tensor], list[str]]:
+    """The weights with the model's own random numbers where it has parts that they lack; and a line for each part."""
+    fresh = model.state_dict()
+    lines = [] if new_head is None else [new_head]
+    if isinstance(model, DETRSegmentation) and "query_embed.weight" in state:
+        state = {f"detr.{key}": value for key, value in state.items()}
+        state |= {key: value for key, value in fresh.items() if not key.startswith("detr.")}
+        lines.append("the mask head starts from random numbers: the weights have none")
+    if new_head is not None:
+        state |= {key: value for key, value in fresh.items() if "class_embed" in key}
+    queries, number = [key for key in fresh if key.endswith("query_embed.weight")], model.config.num_queries
+    if queries and number != stored.num_queries:
+        state[queries[0]] = fresh[queries[0]]
+        lines.append(f"the {number} queries start from random numbers; the weights have {stored.num_queries}")
+    return state, lines
 
 
 def load_backbone(model: Detector, source: str | os.PathLike[str]) -> None:
@@ -238,12 +251,12 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Notes]:
     if "seq2seq" in notes:
         raise WeightsError(f"{path}: not a checkpoint of DETR but a translator, for `detr-mini translate`")
     try:
-        if any(key.startswith(("model.encoder.", "class_labels_classifier.")) for key in state):
+        if any(re.match(r"(detr\.)?(model\.encoder\.|class_labels_classifier\.)", key) for key in state):
             return from_hugging_face(state), notes
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
-    landmark = "transformer.level_embed" if any("level_embed" in key for key in state) else "query_embed.weight"
-    return unwrapped(state, landmark), notes
+    landmarks = ("transformer.level_embed", "mask_head.lay1.weight", "query_embed.weight")
+    return unwrapped(state, next((name for name in landmarks if any(name in key for key in state)), "")), notes
 
 
 def _class_names(notes: Notes, config: DetectorConfig) -> dict[int, str]:

@@ -230,7 +230,7 @@ def test_levels_of_the_small_body_are_its_stages_each_free_of_padding() -> None:
 def test_levels_that_a_body_does_not_have(count: int) -> None:
     with pytest.raises(ValueError, match=rf"num_levels={count} must lie between 1 and 4"):
         ResNetBackbone("resnet18", num_levels=count)
-    with pytest.raises(ValueError, match=rf"num_levels={count} must lie between 1 and 3"):
+    with pytest.raises(ValueError, match=rf"num_levels={count} must lie between 1 and 4"):
         SmallBackbone(8, num_levels=count)
 
 

@@ -32,6 +32,7 @@ def test_the_defaults_are_detr_r50() -> None:
         "num_queries": 100,
         "num_classes": 91,
         "aux_loss": True,
+        "masks": False,
         "image_size": 800,
         "max_size": 1333,
     }

@@ -156,8 +156,8 @@ def test_matching_and_losses_agree() -> None:
 
 
 def test_names_without_a_counterpart() -> None:
-    with pytest.raises(ValueError, match=r"'mask_head\.lay1\.weight' has no counterpart"):
-        from_hugging_face({"mask_head.lay1.weight": torch.ones(1)})
+    with pytest.raises(ValueError, match=r"'depth_head\.lay1\.weight' has no counterpart"):
+        from_hugging_face({"depth_head.lay1.weight": torch.ones(1)})
     with pytest.raises(ValueError, match=r"'transformer\.encoder\.norm\.weight' has no counterpart"):
         to_hugging_face({"transformer.encoder.norm.weight": torch.ones(1)})
     with pytest.raises(ValueError, match=r"layers\.0\.self_attn\.q_proj\.bias is there, but .*v_proj\.bias not"):

@@ -299,7 +299,7 @@ def drop(state: dict[str, Tensor]) -> None:
 
 
 def add(state: dict[str, Tensor]) -> None:
-    state["mask_head.lay1.weight"] = torch.ones(1)
+    state["depth_head.lay1.weight"] = torch.ones(1)
 
 
 def reshape(state: dict[str, Tensor]) -> None:
@@ -310,7 +310,7 @@ def reshape(state: dict[str, Tensor]) -> None:
     ("spoil", "message"),
     [
         (drop, r"missing backbone.0.body.layer1.0.bn1.bias, .*layer1.1.bn1.bias, .*layer2.0.bn1.bias and 1 more"),
-        (add, r"unknown mask_head\.lay1\.weight"),
+        (add, r"unknown depth_head\.lay1\.weight"),
         (reshape, r"input_proj\.weight is \(16, 512, 3, 3\), the model has \(16, 512, 1, 1\)"),
     ],
 )

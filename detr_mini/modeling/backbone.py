@@ -44,7 +44,7 @@ class ResNetBackbone(nn.Module):
             for key, parameter in resnet.named_parameters():
                 parameter.requires_grad_(key.startswith(("layer2", "layer3", "layer4")))
         self.body = nn.ModuleDict({key: part for key, part in resnet.named_children() if key not in ("avgpool", "fc")})
-        self.stages = _last_stages(num_levels, of=4)
+        self.stages = _last(num_levels, ("layer1", "layer2", "layer3", "layer4"))
         widest: int = resnet.fc.in_features  # each stage has twice the channels of the one before
         self.num_channels = [widest // 2**n for n in reversed(range(num_levels))]
 
@@ -65,8 +65,8 @@ class SmallBackbone(nn.Module):
     themselves pad. A picture gives the same features alone and in any batch.
 
     Args:
-        width: channels of the last feature map; the two stages before it have a quarter and a half of them.
-        num_levels: how many feature maps to return, of the last stages, whose strides are 4, 8 and 8.
+        width: channels of the last feature map; the one before it has a half of them, all others a quarter.
+        num_levels: how many feature maps to return, of the stem and the stages, whose strides are 2, 4, 8 and 8.
     """
 
     def __init__(self, width: int, *, num_levels: int = 1) -> None:
@@ -81,15 +81,15 @@ class SmallBackbone(nn.Module):
                 "layer3": ResidualBlock(widths[1], widths[2], stride=1),
             }
         )
-        self.stages = _last_stages(num_levels, of=3)
-        self.num_channels = list(widths[-num_levels:])
+        self.stages = _last(num_levels, ("stem", "layer1", "layer2", "layer3"))
+        self.num_channels = [widths[0], *widths][-num_levels:]
 
     def forward(self, samples: NestedTensor) -> list[NestedTensor]:
         """``(B, 3, H, W)`` to features, the coarsest last: ``(B, C, ceil(H / 8), ceil(W / 8))``, and their masks."""
         mask = every(2, samples.padding_mask)
         x = self.body["bn1"](self.body["conv1"](samples.tensors))
         features = NestedTensor(zero_padding(x, mask).relu_(), mask)
-        levels = []
+        levels = [features] if "stem" in self.stages else []
         for name in ("layer1", "layer2", "layer3"):
             features = self.body[name](features)
             if name in self.stages:
@@ -147,7 +147,7 @@ def every(stride: int, mask: Tensor | None) -> Tensor | None:
     return None if mask is None else mask[:, ::stride, ::stride].contiguous()
 
 
-def _last_stages(count: int, *, of: int) -> list[str]:
-    if not 1 <= count <= of:
-        raise ValueError(f"num_levels={count} must lie between 1 and {of}, the stages of this backbone")
-    return [f"layer{n}" for n in range(of - count + 1, of + 1)]
+def _last(count: int, stages: Sequence[str]) -> Sequence[str]:
+    if not 1 <= count <= len(stages):
+        raise ValueError(f"num_levels={count} must lie between 1 and {len(stages)}, the stages of this backbone")
+    return stages[-count:]

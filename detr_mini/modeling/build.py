@@ -5,14 +5,15 @@ from typing import overload
 from detr_mini.modeling.config import DeformableDETRConfig, DetectorConfig, DETRConfig, get_config
 from detr_mini.modeling.deformable_detr import DeformableDETR
 from detr_mini.modeling.detr import DETR
+from detr_mini.modeling.segmentation import DETRSegmentation
 
-Detector = DETR | DeformableDETR
+Detector = DETR | DETRSegmentation | DeformableDETR
 
 
 @overload
 def build(name_or_config: DeformableDETRConfig, **overrides: object) -> DeformableDETR: ...
 @overload
-def build(name_or_config: DETRConfig, **overrides: object) -> DETR: ...
+def build(name_or_config: DETRConfig, **overrides: object) -> DETR | DETRSegmentation: ...
 @overload
 def build(name_or_config: str | DetectorConfig, **overrides: object) -> Detector: ...
 def build(name_or_config: str | DetectorConfig, **overrides: object) -> Detector:
@@ -29,4 +30,6 @@ def build(name_or_config: str | DetectorConfig, **overrides: object) -> Detector
         ConfigError: a name, a field or a combination that does not exist; the message says what would work.
     """
     config = get_config(name_or_config, **overrides)
-    return DeformableDETR(config) if isinstance(config, DeformableDETRConfig) else DETR(config)
+    if isinstance(config, DeformableDETRConfig):
+        return DeformableDETR(config)
+    return DETRSegmentation(config) if config.masks else DETR(config)

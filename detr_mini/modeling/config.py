@@ -90,6 +90,7 @@ class DETRConfig(_Checked):
     num_queries: int = 100  # well above the most objects in one picture: COCO has up to 63
     num_classes: int = 91  # highest category id + 1: COCO's ids run from 1 to 90, with holes
     aux_loss: bool = True  # a loss on every decoder layer, not on the last alone
+    masks: bool = False  # a mask for each query, beside its box
     image_size: int | None = 800  # short side of a picture at prediction, in pixels; None: its own size
     max_size: int = 1333  # long side at most
 

@@ -5,7 +5,7 @@ Chapter: *Object queries and heads*, ``book/10_detr``.
 
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +19,15 @@ from detr_mini.modeling.position_encoding import PositionEmbeddingLearned, Posit
 from detr_mini.modeling.transformer import Transformer
 
 
+class Seen(NamedTuple):
+    """What a DETR saw on the way to its outputs."""
+
+    levels: list[NestedTensor]  # of the backbone, (B, C, h, w), the coarsest last
+    cells: Tensor  # (B, d, h, w), the coarsest at the transformer's width
+    memory: Tensor  # (B, hw, d), what the encoder made of it
+    slots: Tensor  # (B, N, d), of the last decoder layer
+
+
 class DETR(Deployable):
     """The detection transformer (Carion et al. 2020). Parameters have the published names and shapes."""
 
@@ -27,7 +36,7 @@ class DETR(Deployable):
         self.config = config
         self.class_names: dict[int, str] = {}  # category id to name, where the training data had them
         d = config.hidden_dim
-        features = build_backbone(config)
+        features = build_backbone(config, num_levels=4 if config.masks else 1)
         # A list of two, since the published checkpoints call them backbone.0 and backbone.1.
         self.backbone = nn.ModuleList([features, _position_embedding(config)])
         self.input_proj = nn.Conv2d(features.num_channels[-1], d, kernel_size=1)
@@ -56,17 +65,23 @@ class DETR(Deployable):
         """
         if not isinstance(samples, NestedTensor):
             samples = NestedTensor.from_images(samples)
+        return self.detect(samples)[0]
+
+    def detect(self, samples: NestedTensor) -> tuple[dict[str, Any], Seen]:
+        """:meth:`forward`, and what was seen on the way."""
         backbone, position_embedding = self.backbone
         # Channels last: convolutions are faster so, and the transformer's (B, hw, d) needs no copy of their result.
         images = samples.tensors.contiguous(memory_format=torch.channels_last)
-        features = backbone(NestedTensor(images, samples.padding_mask))[-1]  # (B, C, h, w)
+        maps = backbone(NestedTensor(images, samples.padding_mask))
+        features = maps[-1]  # (B, C, h, w)
         pos = position_embedding(features).to(features.tensors.dtype)  # (B, d, h, w)
         x = self.input_proj(features.tensors)  # (B, d, h, w)
-        hs, _ = self.transformer(x, features.padding_mask, self.query_embed.weight, pos)  # (layers, B, N, d)
+        hs, memory = self.transformer(x, features.padding_mask, self.query_embed.weight, pos)  # (layers, B, N, d)
         logits = self.class_embed(hs)  # (layers, B, N, K + 1)
         boxes = self.bbox_embed(hs).sigmoid()  # (layers, B, N, 4)
         layers: list[dict[str, Any]] = [{"pred_logits": c, "pred_boxes": b} for c, b in zip(logits, boxes, strict=True)]
-        return {**layers[-1], "aux_outputs": layers[:-1]} if self.config.aux_loss else layers[-1]
+        outputs = {**layers[-1], "aux_outputs": layers[:-1]} if self.config.aux_loss else layers[-1]
+        return outputs, Seen(maps, x, memory, hs[-1])
 
     def postprocess(self, outputs: dict[str, Any], sizes: Tensor) -> list[dict[str, Tensor]]:
         """Turn outputs of this model into detections: see :func:`postprocess`."""

@@ -1,0 +1,141 @@
+"""The model with masks: names, counts, padding, and what each of its parts does."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.testing import assert_close
+
+from detr_mini import DETRConfig, NestedTensor, build, load, save
+from detr_mini.modeling.segmentation import AttentionMap, DETRSegmentation, MaskHead
+from detr_mini.weights import load_to_train
+
+SMALL: dict[str, Any] = {"hidden_dim": 32, "enc_layers": 1, "dec_layers": 2, "num_queries": 6, "num_classes": 5}
+
+
+def make(**changes: Any) -> DETRSegmentation:
+    torch.manual_seed(0)
+    model = build("nano", masks=True, **(SMALL | changes))
+    assert isinstance(model, DETRSegmentation)
+    return model.eval()
+
+
+def pictures(*sizes: tuple[int, int]) -> list[Tensor]:
+    rng = torch.Generator().manual_seed(0)
+    return [torch.randn(3, h, w, generator=rng) for h, w in sizes]
+
+
+def test_names_and_numbers_are_the_published_ones() -> None:
+    with torch.device("meta"):
+        model = build("detr_resnet50", masks=True, num_classes=250)
+    assert sum(p.numel() for p in model.parameters()) == 42_899_288
+    assert sum(p.numel() for p in model.parameters() if p.requires_grad) == 42_676_888
+    shapes = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    assert len(shapes) == 490
+    head = {key: shape for key, shape in shapes.items() if not key.startswith("detr.")}
+    widths = [264, 264, 128, 64, 32, 16]
+    expected = {"mask_head.out_lay.weight": (1, 16, 3, 3), "mask_head.out_lay.bias": (1,)}
+    for n in range(1, 6):
+        expected |= {
+            f"mask_head.lay{n}.weight": (widths[n], widths[n - 1], 3, 3),
+            f"mask_head.lay{n}.bias": (widths[n],),
+        }
+        expected |= {f"mask_head.gn{n}.{part}": (widths[n],) for part in ("weight", "bias")}
+    for n, (a, b) in enumerate(((1024, 128), (512, 64), (256, 32)), start=1):
+        expected |= {f"mask_head.adapter{n}.weight": (b, a, 1, 1), f"mask_head.adapter{n}.bias": (b,)}
+    for part in ("q_linear", "k_linear"):
+        expected |= {f"bbox_attention.{part}.weight": (256, 256), f"bbox_attention.{part}.bias": (256,)}
+    assert head == expected
+
+
+def test_the_detector_is_the_same_with_and_without_masks() -> None:
+    model = make()
+    plain = build("nano", **SMALL).eval()
+    plain.load_state_dict(model.detr.state_dict())
+    samples = pictures((64, 80), (70, 50))
+    outputs, expected = model(samples), plain(samples)
+    assert outputs.keys() - expected.keys() == {"pred_masks"}
+    assert_close({key: outputs[key] for key in expected}, expected)
+
+
+@pytest.mark.parametrize(("body", "stride"), [("small", 2), ("resnet18", 4), ("resnet50", 4)])
+def test_masks_have_the_stride_of_the_finest_map(body: str, stride: int) -> None:
+    with torch.device("meta"):
+        model = build("nano", masks=True, backbone=body, **SMALL)
+        mask = torch.zeros(2, 70, 97, dtype=torch.bool)
+        outputs = model(NestedTensor(torch.empty(2, 3, 70, 97), mask))
+    assert outputs["pred_masks"].shape == (2, 6, math.ceil(70 / stride), math.ceil(97 / stride))
+
+
+def test_padding_changes_no_mask_of_a_small_body() -> None:
+    model = make()
+    for name, parameter in model.mask_head.named_parameters():
+        if name.endswith("bias"):  # zero at the start; others would leave traces in the padding
+            torch.nn.init.normal_(parameter)
+    samples = pictures((77, 90), (96, 61), (33, 40))
+    together = model(samples)["pred_masks"]
+    for picture, mask in zip(samples, together, strict=True):
+        alone = model([picture])["pred_masks"][0]
+        assert alone.std() > 0.1
+        assert_close(mask[:, : alone.shape[1], : alone.shape[2]], alone, rtol=1e-4, atol=1e-4)
+
+
+def test_maps_of_all_heads_of_a_slot_sum_to_one_and_leave_out_padding() -> None:
+    torch.manual_seed(0)
+    slots, memory = torch.randn(2, 3, 16), torch.randn(2, 16, 4, 5)
+    mask = torch.zeros(2, 4, 5, dtype=torch.bool)
+    mask[1, :, 3:] = True
+    attention = AttentionMap(16, heads=4)
+    maps = attention(slots, memory, mask)
+    assert maps.shape == (2, 3, 4, 4, 5)
+    assert_close(maps.sum((2, 3, 4)), torch.ones(2, 3))
+    assert not maps[1, ..., 3:].any()
+    assert_close(attention(slots[:1], memory[:1], None), maps[:1])
+    q, k = attention.q_linear(slots[1, 2]).view(4, 4), attention.k_linear(memory[1, :, 0, 1]).view(4, 4)
+    other = attention.k_linear(memory[1, :, 2, 2]).view(4, 4)
+    ratio = ((q[1] * k[1]).sum() / 2).exp() / ((q[3] * other[3]).sum() / 2).exp()  # the root of four numbers a head
+    assert_close(maps[1, 2, 1, 0, 1] / maps[1, 2, 3, 2, 2], ratio)
+
+
+def test_the_first_convolution_is_that_over_both_together() -> None:
+    torch.manual_seed(0)
+    head = MaskHead(32, 4, (12, 8, 8))
+    torch.nn.init.normal_(head.lay1.bias)
+    cells, maps = torch.randn(2, 32, 5, 6), torch.rand(2, 3, 4, 5, 6)
+    both = torch.cat([cells[:, None].expand(-1, 3, -1, -1, -1), maps], dim=2).flatten(0, 1)
+    assert_close(head._first(cells, maps), head.lay1(both), rtol=1e-5, atol=1e-5)
+
+
+def test_saved_and_loaded(tmp_path: Any) -> None:
+    model = make()
+    model.class_names = {1: "car"}
+    save(model, tmp_path / "masks.safetensors", dtype=None)
+    loaded = load(tmp_path / "masks.safetensors")
+    assert loaded.class_names == {1: "car"}
+    samples = pictures((64, 80))
+    assert_close(loaded(samples)["pred_masks"], model(samples)["pred_masks"])
+
+
+def test_a_published_file_shows_its_config(tmp_path: Any) -> None:
+    model = build(
+        DETRConfig(backbone="resnet18", masks=True, enc_layers=1, dec_layers=1, hidden_dim=64, num_classes=250)
+    )
+    torch.save({"model": model.state_dict()}, tmp_path / "detr-panoptic.pth")
+    loaded = load(tmp_path / "detr-panoptic.pth")
+    assert isinstance(loaded, DETRSegmentation)
+    assert (loaded.config.backbone, loaded.config.num_classes, loaded.config.masks) == ("resnet18", 250, True)
+    assert loaded.mask_head.lay3.weight.equal(model.state_dict()["mask_head.lay3.weight"])
+
+
+def test_a_detector_gets_a_mask_head(tmp_path: Any, capsys: Any) -> None:
+    plain = build("nano", **SMALL)
+    save(plain, tmp_path / "plain.safetensors", dtype=None)
+    model = load_to_train(tmp_path / "plain.safetensors", masks=True, num_queries=9)
+    assert isinstance(model, DETRSegmentation)
+    assert model.detr.bbox_embed.layers[0].weight.equal(plain.state_dict()["bbox_embed.layers.0.weight"])
+    said = capsys.readouterr().err
+    assert "the mask head starts from random numbers: the weights have none" in said
+    assert "the 9 queries start from random numbers" in said
+    assert model.detr.query_embed.weight.shape[0] == 9
