@@ -11,6 +11,7 @@ __all__ = [
     "DETR",
     "CocoDetection",
     "DETRConfig",
+    "DETRSegmentation",
     "DeformableDETR",
     "DeformableDETRConfig",
     "HungarianMatcher",
@@ -26,6 +27,7 @@ __all__ = [
     "load",
     "ms_deform_attn",
     "postprocess",
+    "postprocess_panoptic",
     "predict",
     "save",
     "train",
@@ -45,6 +47,7 @@ if TYPE_CHECKING:
     from detr_mini.modeling.deformable_detr import DeformableDETR
     from detr_mini.modeling.detr import DETR, postprocess
     from detr_mini.modeling.nested_tensor import NestedTensor
+    from detr_mini.modeling.segmentation import DETRSegmentation, postprocess_panoptic
     from detr_mini.prediction import predict
     from detr_mini.training.recipe import Recipe
     from detr_mini.training.train import train
@@ -63,6 +66,7 @@ else:
         "modeling.deformable_detr": ("DeformableDETR",),
         "modeling.detr": ("DETR", "postprocess"),
         "modeling.nested_tensor": ("NestedTensor",),
+        "modeling.segmentation": ("DETRSegmentation", "postprocess_panoptic"),
         "prediction": ("predict",),
         "training.recipe": ("Recipe",),
         "training.train": ("train",),

@@ -5,11 +5,13 @@ Carion et al. 2020, section 4.4 and figure 8.
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
 from detr_mini.modeling.config import DETRConfig
@@ -18,6 +20,8 @@ from detr_mini.modeling.export import Deployable
 from detr_mini.modeling.nested_tensor import NestedTensor
 from detr_mini.modeling.norm import GroupNorm
 
+THRESHOLD = 0.85  # a slot that is less sure of its class has no segment
+SMALLEST = 4  # a segment of so many pixels or fewer is dropped
 GROUPS = 8  # of the head's norms, or as many as divide their channels
 
 
@@ -177,3 +181,85 @@ def _normed(norm: GroupNorm, x: Tensor, mask: Tensor | None) -> Tensor:
 def _cleared(x: Tensor, mask: Tensor | None) -> Tensor:
     """``x`` ``(B, C, h, w)`` with zeros where ``mask`` ``(B, h, w)`` is True."""
     return x if mask is None else x * ~mask[:, None]
+
+
+@torch.no_grad()
+def postprocess_panoptic(
+    outputs: dict[str, Any],
+    processed_sizes: Tensor,
+    sizes: Tensor,
+    is_thing: Mapping[int, bool],
+    threshold: float = THRESHOLD,
+    padded_size: tuple[int, int] | None = None,
+) -> list[dict[str, Any]]:
+    """Turn masks that overlap into one segment for every pixel (DETR, section 4.4), as published.
+
+    Of the slots that are sure of a class, each pixel goes to that whose mask has the highest logit there. Slots of the
+    same kind of stuff become one segment. Segments of at most 4 pixels are dropped, and their pixels go to the others;
+    this joins no stuff any more, so that a slot of stuff that was joined counts as dropped.
+
+    Args:
+        outputs: what the model returned.
+        processed_sizes: ``(B, 2)``, height and width of each image as the model saw it, without padding.
+        sizes: ``(B, 2)``, those of each original image.
+        is_thing: for each category id, whether its objects are counted (a thing) or not (stuff).
+        threshold: a slot that is less sure of its class has no segment.
+        padded_size: height and width of the batch, of which the masks of smaller images are cut out. None, as
+            published: the masks show the image alone.
+
+    Returns:
+        For each image ``ids`` ``(H, W)`` int64, the segment of every pixel, and ``segments``, for each ``id``,
+        ``isthing``, ``category_id`` and ``area`` in pixels. Where no slot is sure, all ids are 0 and there is no
+        segment.
+
+    Raises:
+        ValueError: a class that ``is_thing`` does not know.
+    """
+    scores, labels = outputs["pred_logits"].float().softmax(-1).max(-1)  # (B, N)
+    kept = (labels != outputs["pred_logits"].shape[-1] - 1) & (scores > threshold)
+    results = []
+    for mask, label, keep, seen, size in zip(
+        outputs["pred_masks"].float(), labels, kept, processed_sizes.tolist(), sizes.tolist(), strict=True
+    ):
+        classes = label[keep].tolist()
+        if unknown := set(classes) - is_thing.keys():
+            raise ValueError(f"is_thing says of category {min(unknown)} neither True nor False")
+        logits = at_size(mask[keep], seen, padded_size)  # (n, h, w)
+        results.append(_segments(logits, classes, size, is_thing))
+    return results
+
+
+def at_size(masks: Tensor, size: Sequence[int], padded_size: Sequence[int] | None = None) -> Tensor:
+    """Masks ``(n, h, w)`` at the height and width of their image, ``(n, H, W)``, cut out of those of a padded batch."""
+    if not len(masks):
+        return masks.new_zeros(0, *size)
+    whole = F.interpolate(masks[None], tuple(padded_size or size), mode="bilinear", align_corners=False)[0]
+    return whole[:, : size[0], : size[1]]
+
+
+def _segments(logits: Tensor, classes: list[int], size: Sequence[int], is_thing: Mapping[int, bool]) -> dict[str, Any]:
+    """The segments of one image, from the logits ``(n, h, w)`` of those slots that are sure of a class."""
+    first: dict[int, int] = {}  # of each kind of stuff, the slot that stands for all
+    owner = [k if is_thing[label] else first.setdefault(label, k) for k, label in enumerate(classes)]
+    while True:
+        ids = _best(logits, owner, size)
+        areas = torch.bincount(ids.flatten(), minlength=len(classes)).tolist() if classes else []
+        keep = [k for k, area in enumerate(areas) if area > SMALLEST]
+        if len(keep) == len(classes):
+            break
+        logits, classes = logits[keep], [classes[k] for k in keep]
+        owner = list(range(len(keep)))
+    segments = [
+        {"id": k, "isthing": is_thing[label], "category_id": label, "area": areas[k]} for k, label in enumerate(classes)
+    ]
+    return {"ids": ids, "segments": segments}
+
+
+def _best(logits: Tensor, owner: Sequence[int], size: Sequence[int]) -> Tensor:
+    """For every pixel of the original image, the slot with the highest logit or who stands for it, ``(H, W)``."""
+    if not len(logits):
+        return torch.zeros(tuple(size), dtype=torch.int64, device=logits.device)
+    ids = torch.tensor(owner, device=logits.device)[logits.argmax(0)]  # (h, w)
+    # By Pillow, as published: where a pixel lies just between two others, PyTorch takes the other one.
+    image = Image.fromarray(ids.cpu().numpy().astype(np.int32)).resize((size[1], size[0]), Image.Resampling.NEAREST)
+    return torch.from_numpy(np.array(image)).long().to(ids.device)
