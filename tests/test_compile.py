@@ -19,7 +19,8 @@ DEFORMABLE: dict[str, dict[str, Any]] = {
     "deformable": {"hidden_dim": 32},
     "deformable, two-stage": {"hidden_dim": 32, "with_box_refine": True, "two_stage": True},
 }
-BODIES = ["small", "resnet18", *DEFORMABLE]
+WITH_MASKS = "small, with masks"
+BODIES = ["small", "resnet18", WITH_MASKS, *DEFORMABLE]
 # Batches of one to four pictures, padded and not, hardly ever a multiple of a stride.
 SIZES = [
     [(40, 50), (64, 33)],
@@ -51,9 +52,9 @@ class Counted:
 
 
 def make(body: str) -> Any:
-    """A DETR with this body, or a Deformable DETR with the small one."""
+    """A DETR with this body, with masks or not, or a Deformable DETR with the small one."""
     torch.manual_seed(0)
-    changes = SMALL | DEFORMABLE[body] if body in DEFORMABLE else SMALL | {"backbone": body}
+    changes = SMALL | DEFORMABLE.get(body, {"masks": True} if body == WITH_MASKS else {"backbone": body})
     model: Any = build("deformable_nano" if body in DEFORMABLE else "nano", **changes)
     with torch.no_grad():
         for norm in model.backbone.modules():
@@ -68,7 +69,7 @@ def pictures(sizes: list[tuple[int, int]]) -> list[Tensor]:
     return [torch.randn(3, h, w, generator=rng) for h, w in sizes]
 
 
-@pytest.mark.parametrize("body", ["small", "deformable"])
+@pytest.mark.parametrize("body", ["small", WITH_MASKS, "deformable"])
 @torch.no_grad()
 def test_many_sizes_need_few_graphs(body: str) -> None:
     model, backend = make(body), Counted()
@@ -116,6 +117,8 @@ def test_compiled_training_gives_the_same_gradients(body: str, sizes: list[tuple
         out = forward(batch)
         layers = [out, *out["aux_outputs"], *([out["enc_outputs"]] if "enc_outputs" in out else [])]
         loss = sum(layer[k].square().sum() for layer in layers for k in ("pred_logits", "pred_boxes"))
+        if "pred_masks" in out:
+            loss = loss + out["pred_masks"].square().mean()
         loss.backward()
         gradients = {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
         statistics = {k: v for k, v in model.state_dict().items() if "running" in k}

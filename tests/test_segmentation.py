@@ -1,6 +1,8 @@
 """The model with masks: names, counts, padding, and what each of its parts does."""
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from detr_mini import DETRConfig, NestedTensor, build, load, save
+from detr_mini import DETRConfig, NestedTensor, build, build_criterion, load, save
+from detr_mini.commands.cli import main
 from detr_mini.modeling.segmentation import AttentionMap, DETRSegmentation, MaskHead
 from detr_mini.weights import load_to_train
 
@@ -139,3 +142,41 @@ def test_a_detector_gets_a_mask_head(tmp_path: Any, capsys: Any) -> None:
     assert "the mask head starts from random numbers: the weights have none" in said
     assert "the 9 queries start from random numbers" in said
     assert model.detr.query_embed.weight.shape[0] == 9
+
+
+def test_trained_and_used_by_command(town: Path, tmp_path: Path, capsys: Any) -> None:
+    fields = ("masks=true", "hidden_dim=32", "enc_layers=1", "dec_layers=2", "dim_feedforward=24")
+    settings = [word for field in fields for word in ("--set", f"config.{field}")]
+    run = tmp_path / "run"
+    command = ["train", "--data", str(town), "--config", "nano", *settings, "--batch-size", "8", "--epochs", "1"]
+    assert main([*command, "--out", str(run)]) == 0
+    log = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    assert {"loss_mask", "loss_dice", "AP"} <= set().union(*log)
+    assert not {"loss_mask_0", "loss_dice_0"} & set().union(*log)
+    weights = str(run / "model.safetensors")
+    assert isinstance(load(weights), DETRSegmentation)
+    capsys.readouterr()
+    assert main(["evaluate", "--data", str(town), "--weights", weights]) == 0
+    assert "AP50" in capsys.readouterr().out
+    image = sorted((town / "val").iterdir())[0]
+    assert main(["predict", str(image), "--weights", weights, "--threshold", "0", "--out", str(tmp_path / "out")]) == 0
+
+
+def test_targets_without_masks_are_refused() -> None:
+    model = make()
+    target = {"labels": torch.tensor([1]), "boxes": torch.tensor([[0.5, 0.5, 0.2, 0.2]])}
+    with pytest.raises(ValueError, match="the model gives masks, but the targets have none"):
+        build_criterion(model.config)(model(pictures((64, 80))), [target])
+
+
+def test_the_mask_terms_of_a_batch_without_objects_are_zero() -> None:
+    model = make()
+    nothing = {
+        "labels": torch.zeros(0, dtype=torch.int64),
+        "boxes": torch.zeros(0, 4),
+        "masks": torch.zeros(0, 64, 80) > 0,
+    }
+    losses = build_criterion(model.config)(model(pictures((64, 80))), [nothing])
+    assert losses["loss_mask"] == losses["loss_dice"] == 0
+    sum(losses.values()).backward()
+    assert not model.mask_head.lay1.weight.grad.any()

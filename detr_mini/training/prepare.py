@@ -11,7 +11,7 @@ import torch
 
 from detr_mini.data import PAPER_SIZES, CocoDetection, DetectionDataset, eval_transforms, train_transforms
 from detr_mini.errors import ConfigError
-from detr_mini.modeling.config import DetectorConfig
+from detr_mini.modeling.config import DetectorConfig, DETRConfig
 from detr_mini.training.recipe import Recipe
 
 Data = str | os.PathLike[str] | tuple[DetectionDataset, DetectionDataset]
@@ -35,7 +35,8 @@ def open_data(data: Data, config: DetectorConfig, recipe: Recipe) -> tuple[Detec
         _check_sizes(recipe.sizes, config)
     augment = train_transforms(recipe.sizes, config.max_size, image_size=config.image_size)
     prepare = eval_transforms(config.image_size, config.max_size)
-    return CocoDetection(data, "train", augment), CocoDetection(data, "val", prepare)
+    masks = isinstance(config, DETRConfig) and config.masks
+    return CocoDetection(data, "train", augment, masks=masks), CocoDetection(data, "val", prepare)
 
 
 def _check_sizes(sizes: tuple[int, ...], config: DetectorConfig) -> None:
