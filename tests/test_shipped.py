@@ -31,7 +31,7 @@ def val_set(tmp_path_factory: pytest.TempPathFactory) -> CocoDetection:
     return CocoDetection(folder, "val", eval_transforms(None))
 
 
-@pytest.fixture(scope="module", params=["nano", "mini"])
+@pytest.fixture(scope="module", params=["nano", "mini", "deformable_nano"])
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 
@@ -60,7 +60,7 @@ def test_its_log_ends_with_these_numbers(name):
     last = json.loads((BOOK_DATA / f"{name}.jsonl").read_text().splitlines()[-1])
     for metric, value in stored.items():
         assert last[metric] == pytest.approx(value, abs=0.005), f"{metric}: half precision changes more than rounding"
-    assert last["seconds"] < {"nano": 15 * 60, "mini": 2 * 60 * 60}[name]
+    assert last["seconds"] < {"nano": 15 * 60, "mini": 2 * 60 * 60, "deformable_nano": 60 * 60}[name]
 
 
 def test_models_on_the_way_get_better(val_set):

@@ -10,7 +10,7 @@ from detr_mini.errors import DataError
 def add(commands: Commands) -> None:
     """Add the command with its options."""
     examples = ["data/tiny_town", "/path/to/coco"]
-    summary = "report every fault of a COCO folder in one pass; exit code 2 if there is any"
+    summary = "report the faults of a COCO folder in one pass; exit code 2 if there is any"
     command = add_command(commands, "check-data", run, summary, examples)
     command.add_argument("folder", type=Path, metavar="DIR", help="a folder in COCO format")
 

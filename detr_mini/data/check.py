@@ -1,4 +1,4 @@
-"""Find every fault of a COCO folder in one pass, each with file, id and value, before training meets it.
+"""Find the faults of a COCO folder in one pass, each with file, id and value, before training meets it.
 
 Chapter: *Data preparation*, ``book/04_data``.
 """
