@@ -2,7 +2,8 @@
 
 Nothing here changes the model or its forward pass: what is wanted is recomputed from the inputs that hooks saw.
 
-Chapters: *What queries learn*, ``book/16_slots``, and *Attention maps*, ``book/17_attention_maps``.
+Chapters: *What queries learn*, ``book/16_slots``, *Attention maps*, ``book/17_attention_maps``, and *Deformable
+attention*, ``book/19_deformable_attention``.
 """
 
 from collections.abc import Callable, Sequence
@@ -15,6 +16,7 @@ from detr_mini.data import CocoDetection
 from detr_mini.evaluation import layer_outputs
 from detr_mini.modeling.attention import MultiheadAttention
 from detr_mini.modeling.build import Detector
+from detr_mini.modeling.deformable_attention import DeformableAttention
 from detr_mini.modeling.nested_tensor import NestedTensor
 
 
@@ -43,6 +45,36 @@ def attention_maps(model: Detector, samples: NestedTensor | Sequence[Tensor] | T
         for hook in hooks:
             hook.remove()
     return maps
+
+
+@torch.no_grad()
+def sampling_points(
+    model: Detector, samples: NestedTensor | Sequence[Tensor] | Tensor
+) -> dict[str, tuple[Tensor, Tensor]]:
+    """Where each query of a Deformable DETR reads, in every layer, and with which weights, for one batch.
+
+    Returns:
+        From the name of each deformable attention, such as ``transformer.encoder.layers.0.self_attn``, to its sampling
+        points ``(B, Q, M, L, P, 2)``, x and y as shares of each padded map, and their weights ``(B, Q, M, L, P)``,
+        which sum to 1 over the points of all levels. Empty for a model that has none.
+    """
+    points: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def recompute(name: str) -> Callable[..., None]:
+        def hook(module: DeformableAttention, inputs: tuple[Any, ...]) -> None:
+            query, reference, _, spatial_shapes, *_ = inputs
+            points[name] = module.sampling(query, reference, spatial_shapes)
+
+        return hook
+
+    attentions = [(n, m) for n, m in model.named_modules() if isinstance(m, DeformableAttention)]
+    hooks = [module.register_forward_pre_hook(recompute(name)) for name, module in attentions]
+    try:
+        model(samples)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return points
 
 
 def slot_boxes(model: Detector, dataset: CocoDetection | Sequence[Any], *, batch_size: int = 16) -> Tensor:

@@ -75,13 +75,21 @@ class Figure:
             return 2 if len(self.stored["sheets"]) > 1 else 1
         if self.kind == "word picker":
             return 2 if self.stored["maps"] > 1 else 1
+        if self.kind == "point picker":
+            return 1 + (len(self.stored["names"]) > 1) + (len(self.stored["colours"]) > 1)
         return 2 if self.kind == "slot picker" else 1
 
     def __str__(self) -> str:
         return f"{self.page.removeprefix('book/')}-{self.name}"
 
 
-KINDS = {"frames": "slider", "sheets": "cell picker", "points": "slot picker", "weights": "word picker"}
+KINDS = {
+    "frames": "slider",
+    "sheets": "cell picker",
+    "points": "slot picker",
+    "weights": "word picker",
+    "spots": "point picker",
+}
 
 
 def html_outputs(notebook: dict[str, Any]) -> list[str]:
@@ -551,6 +559,74 @@ def test_a_word_picker_shows_what_the_word_reads(open_page: Opener, figure: Figu
         assert_word(shown, figure, number, 1)
 
 
+# --- the points
+
+
+def cell_points(figure: Figure, which: int, row: int, column: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where a cell reads on each level, ``(L, n, 2)`` as shares of the picture, and with which weights ``(L, n)``."""
+    stored = figure.stored
+    shape = (len(stored["names"]), stored["h"], stored["w"], len(stored["colours"]), -1)
+    spots = np.frombuffer(base64.b64decode(stored["spots"]), dtype="<u2").reshape(*shape, 2)
+    sizes = np.frombuffer(base64.b64decode(stored["sizes"]), dtype=np.uint8).reshape(shape)
+    return spots[which, row, column] / 65535 * 2 - 0.5, (sizes[which, row, column] / 255) ** 2
+
+
+def assert_points(shown: Locator, figure: Figure, which: int, row: int, column: int, level: int | None = None) -> None:
+    """The cell is named, with the weights of its levels; dots of the shown levels lie where it reads, and there alone."""
+    places, weights = cell_points(figure, which, row, column)
+    said, levels = shown.locator("output").inner_text(), range(len(places))
+    assert said.startswith(f"Row {row}, column {column}: "), said
+    told = [int(share) for share in re.findall(r"(\d+) % on level", said)]
+    np.testing.assert_allclose(told, 100 * weights.sum(1) / weights.sum() if len(places) > 1 else [], atol=0.51)
+    url = shown.locator("canvas").evaluate("canvas => canvas.toDataURL()")
+    pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(url.partition(",")[2]))).convert("RGBA"), dtype=int)
+    height, width = pixels.shape[:2]
+    margin, whole = figure.stored["margin"], 1 + 2 * figure.stored["margin"]
+    near = np.zeros((height, width), dtype=bool)
+    down, across = np.mgrid[:height, :width]
+    for number in levels if level is None else [level]:
+        colour = np.array(list(bytes.fromhex(figure.stored["colours"][number][1:])))
+        own = (np.abs(pixels[..., :3] - colour).max(-1) < 12) & (pixels[..., 3] > 250)
+        for place, weight in zip(places[number], weights[number], strict=True):
+            x, y = (place + margin) / whole * [width, height]
+            radius = figure.stored["whole"] * width * weight**0.5
+            near |= (across - x) ** 2 + (down - y) ** 2 <= (radius + 3) ** 2
+            if level == number and radius > 4 and 0 <= x < width and 0 <= y < height:
+                assert own[int(y), int(x)], f"no dot at {place}"
+        assert not (own & ~near).any()
+    for number in set(levels) - ({level} if level is not None else set(levels)):
+        colour = np.array(list(bytes.fromhex(figure.stored["colours"][number][1:])))
+        assert not ((np.abs(pixels[..., :3] - colour).max(-1) < 12) & (pixels[..., 3] > 250)).any()
+
+
+@each_figure("point picker")
+def test_a_point_picker_shows_the_points_of_the_cell(open_page: Opener, figure: Figure, view: dict[str, Any]) -> None:
+    shown = located(open_page(figure.page, color_scheme="light", **view), figure)
+    stored, panel, keyboard = figure.stored, shown.locator(".panels"), shown.page.keyboard
+    h, w, whole = stored["h"], stored["w"], 1 + 2 * stored["margin"]
+    assert_points(shown, figure, 0, stored["row"], stored["column"])
+    area = panel.bounding_box()
+    assert area is not None
+    for row, column in [(0, w - 1), (h - 1, 0), (2, 3)]:
+        at = {
+            "x": ((column + 0.5) / w + stored["margin"]) / whole * area["width"],
+            "y": ((row + 0.5) / h + stored["margin"]) / whole * area["height"],
+        }
+        (panel.tap if view["has_touch"] else panel.click)(position=at)
+        assert_points(shown, figure, 0, row, column)
+    panel.focus()
+    for key, row, column in [("ArrowRight", 2, 4), ("ArrowDown", 3, 4), ("ArrowLeft", 3, 3), ("ArrowUp", 2, 3)]:
+        keyboard.press(key)
+        assert_points(shown, figure, 0, row, column)
+    for which in range(1, len(stored["names"])):
+        shown.locator("select.which").select_option(index=which)
+        assert_points(shown, figure, which, 2, 3)
+    if len(stored["colours"]) > 1:
+        for level in range(len(stored["colours"])):
+            shown.locator("select.level").select_option(index=level + 1)
+            assert_points(shown, figure, len(stored["names"]) - 1, 2, 3, level)
+
+
 # --- from the file system
 
 
@@ -569,6 +645,9 @@ def test_a_chapter_works_from_the_file_system(open_page: Opener, site: Path, fig
     elif figure.kind == "word picker":
         shown.locator(".panels").press("ArrowLeft")
         assert_word(shown, figure, 0, figure.stored["query"] - 1)
+    elif figure.kind == "point picker":
+        shown.locator(".panels").press("ArrowLeft")
+        assert_points(shown, figure, 0, figure.stored["row"], figure.stored["column"] - 1)
     else:
         shown.locator("input").press("End")
         assert_slot(shown, figure, len(figure.stored["labels"]) - 1, figure.stored["query"])

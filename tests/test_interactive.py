@@ -16,7 +16,7 @@ from PIL import Image
 
 from detr_mini.colours import CARD, COLOURS
 from detr_mini.plots import SLOT_KINDS, slot_kinds
-from detr_mini.teaching.interactive import cell_picker, slider, slot_picker, word_picker
+from detr_mini.teaching.interactive import cell_picker, point_picker, slider, slot_picker, word_picker
 
 ALT = "A line that rises from left to right; the slider changes its slope."
 
@@ -75,6 +75,20 @@ def random_weights(seed=0):
 def make_words(maps=None, **changes):
     given = {"queries": QUERIES, "keys": KEYS, "name": "words", "alt": ALT, "start": 1}
     return word_picker(maps={"a": random_weights()} if maps is None else maps, **given | changes)
+
+
+def random_points(seed=0, shape=(3, 4, 2, 3, 2)):
+    """Places inside and outside of the picture, and weights of which those of a head sum to 1."""
+    rng = np.random.default_rng(seed)
+    weights = rng.dirichlet(np.ones(shape[3] * shape[4]), shape[:3]).reshape(shape)
+    return rng.random((*shape, 2)) * 1.6 - 0.3, weights
+
+
+def make_points(points=None, **changes):
+    picture = Image.new("RGB", (40, 30), "white")
+    given = {"name": "spots", "alt": ALT, "start": (2, 1)}
+    points = {"fresh": random_points(), "trained": random_points(1)} if points is None else points
+    return point_picker(picture, points, **given | changes)
 
 
 def soup(figure):
@@ -208,7 +222,54 @@ def test_words_that_do_not_fit_are_refused(changes, words):
         make_words(**changes)
 
 
-@pytest.mark.parametrize("make", [make_slider, make_picker, make_slots, make_words])
+def test_a_point_picker_has_every_point_of_every_cell():
+    both = {"fresh": random_points(), "trained": random_points(1)}
+    data, page = stored(make_points(both)), soup(make_points(both))
+    spots = np.frombuffer(base64.b64decode(data["spots"]), dtype="<u2").reshape(2, 3, 4, 3, 2, 2, 2)
+    sizes = unpacked(data["sizes"], 2, 3, 4, 3, 2, 2)
+    for number, (places, weights) in enumerate(both.values()):
+        np.testing.assert_allclose(spots[number] / 65535 * 2 - 0.5, places.swapaxes(2, 3), atol=2e-5)
+        np.testing.assert_allclose((sizes[number] / 255) ** 2, weights.swapaxes(2, 3), atol=5e-3)
+    assert data["names"] == ["fresh", "trained"]
+    assert len(data["colours"]) == 3
+    which, level = page.find_all("select")
+    assert [option.string for option in which.find_all("option")] == ["fresh", "trained"]
+    assert [option.string for option in level.find_all("option")] == ["all levels", "level 1", "level 2", "level 3"]
+    assert not soup(make_points({"fresh": random_points(shape=(3, 4, 2, 1, 2))})).find_all("select")
+
+
+def test_a_point_picker_shows_its_start_without_a_script():
+    places, weights = np.full((3, 4, 1, 2, 1, 2), 0.9), np.zeros((3, 4, 1, 2, 1))
+    places[2, 1, 0, 1], weights[2, 1, 0, 1] = 0.25, 1.0  # all on level 2, a quarter across and down
+    page = soup(make_points({"fresh": (places, weights)}))
+    plain, first = page.find_all("img")
+    assert first["alt"] == f"{ALT} At first: fresh."
+    frame, dots = (Image.open(io.BytesIO(base64.b64decode(one["src"].partition(",")[2]))) for one in (plain, first))
+    assert frame.size == dots.size
+    pixels = np.asarray(dots.convert("RGBA"))
+    dot = (pixels[..., :3] == tuple(bytes.fromhex(COLOURS["orange"][1:]))).all(-1) & (pixels[..., 3] == 255)
+    rows, columns = dot.nonzero()
+    middle = np.array([columns.mean() / dots.width, rows.mean() / dots.height])
+    np.testing.assert_allclose(middle, (0.25 + 0.15) / 1.3, atol=2e-3)
+    assert not (pixels[..., :3] == tuple(bytes.fromhex(COLOURS["blue"][1:]))).all(-1).any()
+
+
+@pytest.mark.parametrize(
+    ("points", "words"),
+    [
+        ({}, "all should be"),
+        ({"a": random_points(), "b": random_points(shape=(3, 4, 2, 2, 2))}, "all should be"),
+        ({"a": (random_points()[0][..., 0], random_points()[1])}, "all should be"),
+        ({"a": (random_points()[0], random_points()[1] * 9)}, "they lie in"),
+        ({"a": random_points(shape=(2, 2, 1, 5, 1))}, "5 levels"),
+    ],
+)
+def test_points_that_do_not_fit_are_refused(points, words):
+    with pytest.raises(ValueError, match=words):
+        make_points(points)
+
+
+@pytest.mark.parametrize("make", [make_slider, make_picker, make_slots, make_words, make_points])
 def test_the_same_call_gives_the_same_bytes_and_asks_for_nothing(make):
     html = make()._repr_html_()
     assert html == make()._repr_html_()
@@ -216,14 +277,14 @@ def test_the_same_call_gives_the_same_bytes_and_asks_for_nothing(make):
     assert repr(make()) == f"A figure to play with: {ALT}"
 
 
-@pytest.mark.parametrize("make", [make_slider, make_picker, make_slots, make_words])
+@pytest.mark.parametrize("make", [make_slider, make_picker, make_slots, make_words, make_points])
 def test_the_script_finds_its_own_figure(make):
     html = make(name="my-own")._repr_html_()
     assert re.search(r"<figure class=\"interactive\" data-name=\"my-own\"", html)
     assert 'figure.interactive[data-name="my-own"]:not([data-ready])' in html
 
 
-@pytest.mark.parametrize("make", [make_slider, make_picker, make_slots, make_words])
+@pytest.mark.parametrize("make", [make_slider, make_picker, make_slots, make_words, make_points])
 @pytest.mark.parametrize(("changes", "words"), [({"name": "a b"}, "letters"), ({"alt": "A line."}, "too short")])
 def test_a_name_or_text_that_will_not_do_is_refused(make, changes, words):
     with pytest.raises(ValueError, match=words):
@@ -249,5 +310,6 @@ def test_arrow_keys_are_left_to_the_figure():
     page = soup(make_picker({"first": random_maps(), "second": random_maps(seed=1)}))
     slots, words = soup(make_slots()), soup(make_words())
     elements = [page.select_one("[tabindex]"), page.find("select"), slots.select_one("[tabindex]"), slots.input]
+    elements += soup(make_points()).select("[tabindex], select")
     for element in (*elements, words.select_one("[tabindex]")):
         assert element["data-lm-suppress-shortcuts"] == "true"

@@ -6,8 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from detr_mini.data import CocoDetection, eval_transforms
-from detr_mini.interpret import attention_maps, explained_variance, slot_boxes
+from detr_mini.interpret import attention_maps, explained_variance, sampling_points, slot_boxes
+from detr_mini.modeling.build import build
 from detr_mini.modeling.config import get_config
+from detr_mini.modeling.deformable_attention import ms_deform_attn
 from detr_mini.modeling.detr import DETR
 from detr_mini.modeling.nested_tensor import NestedTensor
 from detr_mini.weights import load
@@ -50,6 +52,37 @@ def test_attention_maps_are_the_ones_the_forward_pass_uses(model):
     heads = v.view(1, -1, 2, 8).transpose(1, 2)
     mixed = maps["transformer.decoder.layers.1.multihead_attn"] @ heads  # (1, 2, 6, 8)
     torch.testing.assert_close(module.out_proj(mixed.transpose(1, 2).flatten(2)), seen["result"])
+
+
+def test_sampling_points_are_the_ones_the_forward_pass_uses():
+    torch.manual_seed(0)
+    model = build("deformable_nano", hidden_dim=32, nheads=2, enc_layers=1, dec_layers=2, num_queries=6).eval()
+    for module in model.modules():
+        if hasattr(module, "sampling_offsets"):
+            torch.nn.init.normal_(module.sampling_offsets.weight)
+            torch.nn.init.normal_(module.attention_weights.weight)
+    seen = {}
+    module = model.transformer.decoder.layers[1].cross_attn
+    handle = module.register_forward_hook(lambda m, inputs, result: seen.update(inputs=inputs, result=result))
+    points = sampling_points(model, [torch.randn(3, 33, 48), torch.randn(3, 64, 40)])
+    handle.remove()
+    cells = 16 * 12 + 2 * 8 * 6
+    assert {name: tuple(weights.shape) for name, (_, weights) in points.items()} == {
+        "transformer.encoder.layers.0.self_attn": (2, cells, 2, 3, 4),
+        "transformer.decoder.layers.0.cross_attn": (2, 6, 2, 3, 4),
+        "transformer.decoder.layers.1.cross_attn": (2, 6, 2, 3, 4),
+    }
+    for locations, weights in points.values():
+        assert locations.shape == (*weights.shape, 2)
+        torch.testing.assert_close(weights.sum((-1, -2)), torch.ones(weights.shape[:3]))
+    _, _, memory, shapes, padding = seen["inputs"]
+    value = module.value_proj(memory).masked_fill(padding[..., None], 0.0).unflatten(-1, (2, -1))
+    read = ms_deform_attn(value, shapes, *points["transformer.decoder.layers.1.cross_attn"])
+    torch.testing.assert_close(module.output_proj(read), seen["result"])
+
+
+def test_a_detr_has_no_sampling_points(model):
+    assert sampling_points(model, [torch.randn(3, 33, 48)]) == {}
 
 
 def test_attention_maps_of_an_optimized_model(model):

@@ -65,6 +65,7 @@ def test_a_slider_becomes_three_labeled_pictures(chapter: pdf.Chapter) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
+        ('<img alt="A cell."><label>model: <select><option>trained</option></select></label>', "model: trained"),
         ('<img alt="Two panels."><select><option>layer 3</option><option>layer 1</option></select>', "map: layer 3"),
         ('<img alt="All slots. At first: query 7, step 500."><canvas></canvas>', "query 7, step 500"),
         ('<img alt="Two panels."><output>row 7, column 9</output>', None),

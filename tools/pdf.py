@@ -145,9 +145,10 @@ def hold_still(soup: BeautifulSoup, figure: Tag) -> None:
 
 
 def state_of_picker(figure: Tag) -> str:
-    """What a figure shows at first whose controls are left out: the map that is chosen, or the query and the moment."""
+    """What a figure shows at first whose controls are left out: what is chosen, or the query and the moment."""
     if figure.option:
-        return f"map: {figure.option.get_text()}"
+        label = figure.option.find_parent("label")
+        return f"{label.get_text().partition(':')[0] if label else 'map'}: {figure.option.get_text()}"
     return str(figure.img["alt"]).partition("At first: ")[2].rstrip(".") if figure.img else ""
 
 
