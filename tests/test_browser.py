@@ -572,7 +572,7 @@ def cell_points(figure: Figure, which: int, row: int, column: int) -> tuple[np.n
 
 
 def assert_points(shown: Locator, figure: Figure, which: int, row: int, column: int, level: int | None = None) -> None:
-    """The cell is named, with the weights of its levels; dots of the shown levels lie where it reads, and there alone."""
+    """The cell is named, with its weights by level; dots of the shown levels lie where it reads, and there alone."""
     places, weights = cell_points(figure, which, row, column)
     said, levels = shown.locator("output").inner_text(), range(len(places))
     assert said.startswith(f"Row {row}, column {column}: "), said

@@ -23,14 +23,8 @@ CHAPTERS = sorted(BOOK.glob("[0-9]*.ipynb"))
 each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 
 DRAWS = ("draw", "plot", "print")  # a function with such a name is looked at, not asserted on
-FIGURES = (
-    "show",
-    "slider",
-    "cell_picker",
-    "slot_picker",
-    "word_picker",
-    "point_picker",
-)  # what a drawing cell ends with
+# What a drawing cell calls last.
+FIGURES = ("show", "slider", "cell_picker", "slot_picker", "word_picker", "point_picker")
 
 
 class Chapter:

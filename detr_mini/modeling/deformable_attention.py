@@ -1,6 +1,8 @@
 """Deformable attention: a query says where it looks, and reads a few points there, on every level.
 
 Zhu et al. 2021, "Deformable DETR: Deformable Transformers for End-to-End Object Detection".
+
+Chapter: *Deformable attention*, ``book/19_deformable_attention``.
 """
 
 import math
