@@ -1,7 +1,7 @@
 """What a computation costs: its multiplications, and the bytes that it keeps until there are gradients.
 
-Chapters: *Attention*, ``book/02_attention``, *The Transformer of 2017*, ``book/03_seq2seq``, and *Deformable attention*,
-``book/19_deformable_attention``.
+Chapters: *Attention*, ``book/02_attention``, *The Transformer of 2017*, ``book/03_seq2seq``, and *Deformable
+attention*, ``book/19_deformable_attention``.
 """
 
 from __future__ import annotations
