@@ -15,9 +15,7 @@ function draw() {
   const x = share => (share + stored.margin) / whole * area.width;
   const y = share => (share + stored.margin) / whole * area.height;
   let at = ((name * stored.h + row) * stored.w + column) * L * n, outside = 0, total = 0;
-  pen.scale(scale, scale); pen.lineWidth = 2; pen.strokeStyle = stored.inks.mark;
-  pen.strokeRect(x(column / stored.w), y(row / stored.h), area.width / whole / stored.w, area.height / whole / stored.h);
-  pen.lineWidth = 1; pen.strokeStyle = stored.inks.card;
+  pen.scale(scale, scale); pen.lineWidth = 1; pen.strokeStyle = stored.inks.card;
   for (let l = 0; l < L; l += 1) {
     for (let i = 0; i < n; i += 1, at += 1) {
       const px = spots[2 * at] / 65535 * 2 - 0.5, py = spots[2 * at + 1] / 65535 * 2 - 0.5;
@@ -29,6 +27,9 @@ function draw() {
       pen.arc(x(px), y(py), stored.whole * area.width * root, 0, 6.3); pen.fill(); pen.stroke();
     }
   }
+  const sides = [area.width / whole / stored.w, area.height / whole / stored.h];
+  [[5, stored.inks.card], [2, stored.inks.mark]].forEach(function ([wide, ink]) {
+    pen.lineWidth = wide; pen.strokeStyle = ink; pen.strokeRect(x(column / stored.w), y(row / stored.h), ...sides); });
   const percent = share => Math.round(100 * share / (total || 1)) + ' %';
   said.textContent = 'Row ' + row + ', column ' + column + ': '
     + (L > 1 ? shares.map((share, l) => percent(share) + ' on level ' + (l + 1)).join(', ') + '; ' : '')

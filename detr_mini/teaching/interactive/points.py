@@ -118,12 +118,15 @@ def _drawn(size: tuple[int, int], spots: np.ndarray, sizes: np.ndarray, cell: tu
     def at(x: float, y: float) -> tuple[float, float]:
         return tuple((one + MARGIN) / (1 + 2 * MARGIN) * side for one, side in zip((x, y), size, strict=True))  # type: ignore[return-value]
 
-    corners = at(cell[1] / w, cell[0] / h) + at((cell[1] + 1) / w, (cell[0] + 1) / h)
-    pen.rectangle(corners, outline=COLOURS["vermilion"], width=2 * SHARPNESS)
     for colour, places, roots in zip(LEVEL_COLOURS, spots / 65535 * 2 - 0.5, sizes / 255, strict=False):
         for (x, y), root in zip(places, roots, strict=True):
             (left, top), r = at(x, y), WHOLE * size[0] * root
             pen.ellipse((left - r, top - r, left + r, top + r), fill=colour, outline=CARD, width=SHARPNESS)
+    (left, top), (right, bottom) = at(cell[1] / w, cell[0] / h), at((cell[1] + 1) / w, (cell[0] + 1) / h)
+    for wide, ink in ((2.5, CARD), (1.0, COLOURS["vermilion"])):  # half of the line lies outside of the cell
+        reach = wide * SHARPNESS
+        corners = left - reach, top - reach, right + reach, bottom + reach
+        pen.rectangle(corners, outline=ink, width=round(2 * reach))
     return layer
 
 
