@@ -3,7 +3,7 @@
 A class term is a part that can be exchanged: :class:`~detr_mini.matcher.HungarianMatcher` and
 :class:`~detr_mini.loss.SetCriterion` both take one and ask it everything that depends on how a logit is read.
 
-Chapters: *Matching*, ``book/11_matcher``, and *Loss*, ``book/12_loss``.
+Chapters: *Matching*, ``book/11_matcher``, *Loss*, ``book/12_loss``, and *Deformable DETR*, ``book/20_deformable_detr``.
 """
 
 from dataclasses import dataclass

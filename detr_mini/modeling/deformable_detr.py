@@ -1,6 +1,8 @@
 """Deformable DETR: maps of several levels, sparse attention, boxes relative to references.
 
 Zhu et al. 2021, "Deformable DETR: Deformable Transformers for End-to-End Object Detection".
+
+Chapter: *Deformable DETR*, ``book/20_deformable_detr``.
 """
 
 import math

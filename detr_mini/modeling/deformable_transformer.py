@@ -1,6 +1,8 @@
 """The transformer of Deformable DETR: cells of all levels read a few others, and queries read a few of them.
 
 Zhu et al. 2021, "Deformable DETR: Deformable Transformers for End-to-End Object Detection".
+
+Chapter: *Deformable DETR*, ``book/20_deformable_detr``.
 """
 
 from collections.abc import Callable, Sequence

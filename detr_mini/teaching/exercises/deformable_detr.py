@@ -16,7 +16,7 @@ def _random(*shape: int, seed: int = 0) -> Tensor:
 
 def _references() -> list[tuple[Tensor, Tensor]]:
     points, frames = _random(5, 2).sigmoid(), _random(4, 4, seed=1).sigmoid()
-    return [(points, _random(5, 4, seed=2)), (frames, _random(4, 4, seed=3))]
+    return [(points, _random(5, 4, seed=2).sigmoid()), (frames, _random(4, 4, seed=3).sigmoid())]
 
 
 def _logit(x: Tensor) -> Tensor:
@@ -30,85 +30,73 @@ def _four(known: Tensor) -> Tensor:
 @exercise(
     cases=_references,
     mistakes={
-        "The reference was added as it is. The change is in logits: take the reference's own logit first.": (
-            lambda reference, change: (_four(reference) + change).sigmoid()
+        "This is the difference of shares: the change is added to logits, so take the difference of logits.": (
+            lambda reference, box: box - _four(reference)
         ),
-        "The sigmoid of the change was added to the reference: add first, then take one sigmoid of the sum.": (
-            lambda reference, change: _four(reference) + change.sigmoid()
+        "The sign is turned round: from the reference to the box.": (
+            lambda reference, box: _four(_logit(reference)) - _logit(box)
         ),
-        "This is the sum of logits. A box is its sigmoid.": lambda reference, change: _four(_logit(reference)) + change,
-        "These boxes forget their references: they are the changes alone.": lambda reference, change: change.sigmoid(),
-        "The size of a reference that is a box was lost: its logits are added to all four numbers.": (
-            lambda reference, change: (_four(_logit(reference)[:, :2]) + change).sigmoid()
+        "The reference is forgotten: these are the logits of the boxes.": lambda reference, box: _logit(box),
+        "The reference went in as a share: take its logit, too.": lambda reference, box: _logit(box) - _four(reference),
+        "The size of a reference that is a box was lost: its logits count as well.": (
+            lambda reference, box: _logit(box) - _four(_logit(reference)[:, :2])
         ),
     },
 )
-def next_boxes(reference: Tensor, change: Tensor) -> Tensor:
-    """References, points (N, 2) or boxes (N, 4), and changes (N, 4), to boxes (N, 4)."""
+def right_change(reference: Tensor, box: Tensor) -> Tensor:
+    """From references, points (N, 2) or boxes (N, 4), to boxes (N, 4): the changes of their logits, (N, 4)."""
     known = (reference / (1 - reference)).log()
-    known = F.pad(known, (0, 4 - known.shape[-1]))
-    return (known + change).sigmoid()
+    known = F.pad(known, (0, 4 - known.shape[-1]))  # a point has no size
+    return (box / (1 - box)).log() - known
 
 
-def _answers() -> list[tuple[Tensor, Tensor, Tensor]]:
-    return [
-        (_random(6, 4), torch.tensor([0, 3]), torch.tensor([2, 1])),
-        (3 * _random(5, 3, seed=1), torch.tensor([4, 1, 2]), torch.tensor([0, 0, 2])),
-    ]
+def _answers() -> list[tuple[Tensor, Tensor]]:
+    return [(_random(6, 4), torch.tensor([2, 1, 2])), (3 * _random(5, 3, seed=1), torch.tensor([0]))]
 
 
-def _focal(
-    logits: Tensor,
-    query: Tensor,
-    label: Tensor,
-    *,
-    alpha: float = 0.25,
-    gamma: float = 2.0,
-    by: str = "objects",
-    others: bool = True,
+def _change_in_loss(
+    logits: Tensor, labels: Tensor, *, alpha: float = 0.25, gamma: float = 2.0, weight: float = 2.0, no: float = 1.0
 ) -> Tensor:
-    yes = torch.zeros_like(logits)
-    yes[query, label] = 1
-    p = logits.sigmoid()
-    right = p * yes + (1 - p) * (1 - yes)
-    weight = alpha * yes + (1 - alpha) * (1 - yes)
-    loss = -weight * (1 - right) ** gamma * right.log()
-    if not others:
-        loss = loss[query]
-    return loss.mean() if by == "logits" else loss.sum() / (len(query) if by == "objects" else len(logits))
+    logit = logits[:, labels]
+    p = logit.sigmoid()
+    of_yes = -alpha * (1 - p) ** gamma * F.logsigmoid(logit)
+    of_no = -(1 - alpha) * p**gamma * F.logsigmoid(-logit)
+    return weight * (of_yes - no * of_no)
 
 
 @exercise(
     cases=_answers,
     mistakes={
-        "This is the mean over all logits: add them up, and divide by the number of objects.": (
-            lambda logits, query, label: _focal(logits, query, label, by="logits")
+        "This is the loss of the yes alone. A match also takes away the no that stood there: subtract it.": (
+            lambda logits, labels: _change_in_loss(logits, labels, no=0.0)
         ),
-        "This is divided by the number of queries: divide by the number of objects.": (
-            lambda logits, query, label: _focal(logits, query, label, by="queries")
+        "The weight 2 of the class term is missing.": lambda logits, labels: _change_in_loss(
+            logits, labels, weight=1.0
         ),
-        "Queries without an object are left out. They say no to every class, and that counts.": (
-            lambda logits, query, label: _focal(logits, query, label, others=False)
+        "This grows with the probability: a cost is small where the match is good, so it is yes less no.": (
+            lambda logits, labels: -_change_in_loss(logits, labels)
         ),
         "alpha and 1 - alpha are exchanged: 0.25 belongs to yes, 0.75 to no.": (
-            lambda logits, query, label: _focal(logits, query, label, alpha=0.75)
+            lambda logits, labels: _change_in_loss(logits, labels, alpha=0.75)
         ),
-        "This is the cross-entropy with weights: the factor (1 - p)^2 or p^2 is missing.": (
-            lambda logits, query, label: _focal(logits, query, label, gamma=0.0)
+        "The factors (1 - p)^2 and p^2 are missing: this is the cost by cross-entropy.": (
+            lambda logits, labels: _change_in_loss(logits, labels, gamma=0.0)
         ),
-        "This takes the probabilities from a softmax. Each logit has a sigmoid of its own.": (
-            lambda logits, query, label: _focal(_logit(logits.softmax(-1)), query, label)
+        "This is DETR's cost, minus the probability by a softmax.": lambda logits, labels: (
+            -logits.softmax(-1)[:, labels]
+        ),
+        "This is minus the probability. The cost here is what the match changes in the focal loss.": (
+            lambda logits, labels: -logits.sigmoid()[:, labels]
         ),
     },
 )
-def focal_loss(logits: Tensor, query: Tensor, label: Tensor) -> Tensor:
-    """Of logits (N, K): query (T,) of them should say label (T,), and all else no. A number."""
-    yes = torch.zeros_like(logits)
-    yes[query, label] = 1
-    p = logits.sigmoid()
-    of_yes = -0.25 * (1 - p) ** 2 * F.logsigmoid(logits)
-    of_no = -0.75 * p**2 * F.logsigmoid(-logits)
-    return torch.where(yes > 0, of_yes, of_no).sum() / len(query)
+def class_cost(logits: Tensor, labels: Tensor) -> Tensor:
+    """What a match of each query, logits (N, K), with each object, labels (T,), would change in the loss: (N, T)."""
+    logit = logits[:, labels]  # (N, T)
+    p = logit.sigmoid()
+    of_yes = -0.25 * (1 - p) ** 2 * F.logsigmoid(logit)
+    of_no = -0.75 * p**2 * F.logsigmoid(-logit)
+    return 2 * (of_yes - of_no)
 
 
 def _predictions() -> list[tuple[Tensor, Tensor, int]]:
