@@ -66,11 +66,11 @@ def test_sampling_points_are_the_ones_the_forward_pass_uses():
     handle = module.register_forward_hook(lambda m, inputs, result: seen.update(inputs=inputs, result=result))
     points = sampling_points(model, [torch.randn(3, 33, 48), torch.randn(3, 64, 40)])
     handle.remove()
-    cells = 16 * 12 + 2 * 8 * 6
+    cells = 8 * 6 + 4 * 3  # at strides 8 and 16
     assert {name: tuple(weights.shape) for name, (_, weights) in points.items()} == {
-        "transformer.encoder.layers.0.self_attn": (2, cells, 2, 3, 4),
-        "transformer.decoder.layers.0.cross_attn": (2, 6, 2, 3, 4),
-        "transformer.decoder.layers.1.cross_attn": (2, 6, 2, 3, 4),
+        "transformer.encoder.layers.0.self_attn": (2, cells, 2, 2, 4),
+        "transformer.decoder.layers.0.cross_attn": (2, 6, 2, 2, 4),
+        "transformer.decoder.layers.1.cross_attn": (2, 6, 2, 2, 4),
     }
     for locations, weights in points.values():
         assert locations.shape == (*weights.shape, 2)
