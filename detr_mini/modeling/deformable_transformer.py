@@ -65,7 +65,7 @@ class Queries(NamedTuple):
 
 
 class DeformableTransformer(nn.Module):
-    """Encoder and decoder of Deformable DETR (sections 4.1 and 4.2, figure 2), with the published parameter names.
+    """Encoder and decoder of Deformable DETR (sections 4.1 and 4.2), with the published parameter names.
 
     Args:
         d: width.
