@@ -47,6 +47,20 @@ def test_positions_at_input_are_added_once():
     torch.testing.assert_close(hs, found)
 
 
+def test_positions_can_be_the_decoders_alone():
+    model = ablate.build_variant("positions-not-in-encoder", seed=0).eval()
+    base = ablate.build_variant("base", seed=0).eval().transformer
+    features, pos = torch.randn(2, 1, 96, 3, 4)
+    with torch.no_grad():
+        hs, memory = model.transformer(features, None, model.query_embed.weight, pos)
+        cells, places = features.flatten(2).transpose(1, 2), pos.flatten(2).transpose(1, 2)
+        expected = base.encoder(cells, torch.zeros_like(cells))
+        queries = model.query_embed.weight[None]
+        found = base.decoder(torch.zeros_like(queries), queries, expected, places)
+    torch.testing.assert_close(memory, expected)
+    torch.testing.assert_close(hs, found)
+
+
 def test_without_self_attention_no_slot_depends_on_another():
     def slot_3(name: str, elsewhere: float) -> torch.Tensor:
         model = ablate.build_variant(name, seed=0).eval()
@@ -94,6 +108,15 @@ def test_a_loss_that_is_left_out_has_no_gradient(town, tmp_path):
             term, weight = left_out[name]
             missing = weight * sum(v for k, v in losses.items() if k.startswith(term))
             torch.testing.assert_close(totals[name], totals["base"] - missing)
+
+
+@pytest.mark.parametrize(("name", "term"), [("without-giou", "giou"), ("without-l1", "bbox")])
+def test_a_term_that_is_left_out_of_the_cost_too_does_not_choose(name, term, tmp_path):
+    recipe = replace(ablate.BASE, **ablate.VARIANTS[name].recipe)
+    criterion = Trainer(ablate.build_variant(name, seed=0), recipe, tmp_path, 8).criterion
+    assert criterion.weight_dict[f"loss_{term}"] == getattr(criterion.matcher, f"cost_{term}") == 0
+    other = {"giou": "bbox", "bbox": "giou"}[term]
+    assert criterion.weight_dict[f"loss_{other}"] > 0 < getattr(criterion.matcher, f"cost_{other}")
 
 
 def test_a_finished_run_is_stored_and_not_run_again(town, tmp_path, monkeypatch, capsys):

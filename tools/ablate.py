@@ -62,6 +62,13 @@ def positions_at_input(model: DETR) -> None:
     _queries_at_input(model)
 
 
+def positions_not_in_encoder(model: DETR) -> None:
+    """Positions for the attention of the decoder alone (DETR, table 3, row 4)."""
+    model.transformer.encoder.register_forward_pre_hook(
+        lambda _, given: (given[0], torch.zeros_like(given[1]), given[2])
+    )
+
+
 def _queries_at_input(model: DETR) -> None:
     def enter(_: nn.Module, given: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
         tgt, query_pos, *rest = given
@@ -90,9 +97,13 @@ VARIANTS = {
     "decoder-6": Variant({"dec_layers": 6}),
     "positions-none": Variant(change=no_positions),
     "positions-at-input": Variant(change=positions_at_input),
+    "positions-not-in-encoder": Variant(change=positions_not_in_encoder),
     "positions-learned": Variant({"position_embedding": "learned"}),
     "loss-without-giou": Variant(recipe={"giou_loss_coef": 0.0}),
     "loss-without-l1": Variant(recipe={"bbox_loss_coef": 0.0}),
+    # As in the paper: a term that the loss lacks is missing from the matching cost, too.
+    "without-giou": Variant(recipe={"giou_loss_coef": 0.0, "set_cost_giou": 0.0}),
+    "without-l1": Variant(recipe={"bbox_loss_coef": 0.0, "set_cost_bbox": 0.0}),
     "no-auxiliary-losses": Variant({"aux_loss": False}),
     "eos-0.1": Variant(recipe={"eos_coef": 0.1}),
     "eos-1": Variant(recipe={"eos_coef": 1.0}),
