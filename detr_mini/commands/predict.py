@@ -19,7 +19,7 @@ EXAMPLES = [
     "scenes/val",
     "holiday/*.jpg --weights runs/mine/model.safetensors --threshold 0.5 --out found",
 ]
-TOWN_ONLY = f"""The shipped models, nano and mini, know a drawn town only: what they say about a photograph is
+TOWN_ONLY = f"""The shipped nano, mini and deformable_nano know a drawn town only: what they say about a photograph is
 chance, however high it scores. Draw some scenes for them:
   {PROGRAM} make-data scenes --train 0 --val 20
   {PROGRAM} predict scenes/val"""

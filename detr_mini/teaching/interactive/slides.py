@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 
 def slider(
-    figures: Sequence[Figure], labels: Sequence[str], *, name: str, what: str, alt: str, start: int = 0
+    figures: Iterable[Figure], labels: Sequence[str], *, name: str, what: str, alt: str, start: int = 0
 ) -> Interactive:
     """One picture out of several, chosen with a slider.
 
     Args:
-        figures: what to show, all of one size; they are closed. Twenty are plenty: each is stored with the page.
+        figures: what to show, all of one size; each is closed once it is drawn. Twenty are plenty: all are stored with
+            the page.
         labels: what the slider says at each of them.
         name: of this figure, used for no other one on the page: letters, digits and dashes.
         what: is chosen with the slider: "layer", "query".
@@ -33,13 +34,13 @@ def slider(
     """
     import matplotlib.pyplot as plt
 
-    if not figures or len(figures) != len(labels):
-        raise ValueError(f"{len(figures)} figures and {len(labels)} labels: one label a figure is wanted")
-    alt = checked_alt(alt)
-    width = round(figures[0].get_figwidth() * CSS_DPI)
-    frames = [data_uri(webp(drawn(figure))) for figure in figures]
-    for figure in figures:
+    alt, frames, width = checked_alt(alt), [], 0
+    for figure in figures:  # if they are drawn on demand, only one is open at a time
+        width = round(figure.get_figwidth() * CSS_DPI)
+        frames.append(data_uri(webp(drawn(figure))))
         plt.close(figure)
+    if not frames or len(frames) != len(labels):
+        raise ValueError(f"{len(frames)} figures and {len(labels)} labels: one label a figure is wanted")
     stored = json.dumps({"frames": frames, "labels": list(labels)})
     body = f"""<img src="{frames[start]}" alt="{escape(alt)}" width="{width}">
 <script type="application/json">{stored}</script>
