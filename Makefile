@@ -61,7 +61,7 @@ nano: $(READY) $(TOWN)  ## train the smaller shipped model (a quarter of an hour
 mini: $(READY) $(LARGE_TOWN)  ## train the larger one and keep what it saw on the way (two hours)
 	OMP_NUM_THREADS=1 $(BIN)/python tools/watch_training.py mini --data $(LARGE_TOWN) --out runs/mini --workers 1 --resume
 
-# On one thread, too, as the next.
+# On one thread, too, and so is the translator.
 deformable_nano: $(READY) $(TOWN)  ## train the Deformable DETR of nano's size (half an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python -m detr_mini train --data $(TOWN) --config deformable_nano --out runs/deformable_nano --workers 1 --resume
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from detr_mini.data import CocoDetection
 from detr_mini.evaluation import layer_outputs
@@ -20,7 +20,6 @@ from detr_mini.modeling.deformable_attention import DeformableAttention
 from detr_mini.modeling.nested_tensor import NestedTensor
 
 
-@torch.no_grad()
 def attention_maps(model: Detector, samples: NestedTensor | Sequence[Tensor] | Tensor) -> dict[str, Tensor]:
     """The attention weights of every layer for one batch.
 
@@ -28,26 +27,13 @@ def attention_maps(model: Detector, samples: NestedTensor | Sequence[Tensor] | T
         From the name of each attention module, such as ``transformer.decoder.layers.2.multihead_attn``, to its weights
         ``(B, heads, Lq, Lk)``. Rows sum to 1; padded cells get 0.
     """
-    maps: dict[str, Tensor] = {}
 
-    def recompute(name: str) -> Callable[..., None]:
-        def hook(module: MultiheadAttention, inputs: tuple[Any, ...]) -> None:
-            query, key, _, *key_padding_mask = inputs
-            maps[name] = module.attention_weights(query, key, *key_padding_mask)
+    def weights(module: MultiheadAttention, query: Tensor, key: Tensor, _: Tensor, *mask: Tensor) -> Tensor:
+        return module.attention_weights(query, key, *mask)
 
-        return hook
-
-    attentions = [(n, m) for n, m in model.named_modules() if isinstance(m, MultiheadAttention)]
-    hooks = [module.register_forward_pre_hook(recompute(name)) for name, module in attentions]
-    try:
-        model(samples)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return maps
+    return _recomputed(model, samples, MultiheadAttention, weights)
 
 
-@torch.no_grad()
 def sampling_points(
     model: Detector, samples: NestedTensor | Sequence[Tensor] | Tensor
 ) -> dict[str, tuple[Tensor, Tensor]]:
@@ -58,23 +44,34 @@ def sampling_points(
         points ``(B, Q, M, L, P, 2)``, x and y as shares of each padded map, and their weights ``(B, Q, M, L, P)``,
         which sum to 1 over the points of all levels. Empty for a model that has none.
     """
-    points: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def points(module: DeformableAttention, query: Tensor, reference: Tensor, _: Tensor, shapes: Any, *__: Any) -> Any:
+        return module.sampling(query, reference, shapes)
+
+    return _recomputed(model, samples, DeformableAttention, points)
+
+
+@torch.no_grad()
+def _recomputed(
+    model: Detector, samples: NestedTensor | Sequence[Tensor] | Tensor, kind: type[nn.Module], what: Callable[..., Any]
+) -> dict[str, Any]:
+    """For each module of a ``kind``, by name, ``what`` comes of the module and its inputs in one forward pass."""
+    found: dict[str, Any] = {}
 
     def recompute(name: str) -> Callable[..., None]:
-        def hook(module: DeformableAttention, inputs: tuple[Any, ...]) -> None:
-            query, reference, _, spatial_shapes, *_ = inputs
-            points[name] = module.sampling(query, reference, spatial_shapes)
+        def hook(module: nn.Module, inputs: tuple[Any, ...]) -> None:
+            found[name] = what(module, *inputs)
 
         return hook
 
-    attentions = [(n, m) for n, m in model.named_modules() if isinstance(m, DeformableAttention)]
-    hooks = [module.register_forward_pre_hook(recompute(name)) for name, module in attentions]
+    modules = [(name, module) for name, module in model.named_modules() if isinstance(module, kind)]
+    hooks = [module.register_forward_pre_hook(recompute(name)) for name, module in modules]
     try:
         model(samples)
     finally:
         for hook in hooks:
             hook.remove()
-    return points
+    return found
 
 
 def slot_boxes(model: Detector, dataset: CocoDetection | Sequence[Any], *, batch_size: int = 16) -> Tensor:

@@ -13,13 +13,12 @@ import argparse
 import json
 import shutil
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
+from grid import run_grid
 from torch import Tensor, nn
 
 from detr_mini.data import CocoDetection, eval_transforms
@@ -190,11 +189,7 @@ def main() -> None:
         print("\n".join(VARIANTS))
         return
     wanted = [(name, seed) for name in options.only for seed in options.seeds or seeds(name)]
-    todo = [(n, s) for n, s in wanted if options.anew or not (STORED / f"{n}-{s}.json").exists()]
-    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        runs = [pool.submit(run, name, seed, options.data, options.out) for name, seed in todo]
-        for done in as_completed(runs):
-            print(done.result(), flush=True)
+    run_grid(run, wanted, STORED, options)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,11 @@ import argparse
 import json
 import shutil
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
+from grid import run_grid
 
 from detr_mini.data import CocoDetection, eval_transforms
 from detr_mini.evaluation import evaluate
@@ -84,11 +83,7 @@ def main() -> None:
     parser.add_argument("--anew", action="store_true", help="also what is stored already")
     options = parser.parse_args()
     wanted = [(name, seed) for seed in options.seeds for name in MODELS]
-    todo = [(n, s) for n, s in wanted if options.anew or not (STORED / f"{n}-{s}.json").exists()]
-    with ProcessPoolExecutor(options.jobs, mp_context=get_context("spawn")) as pool:
-        runs = [pool.submit(run, name, seed, options.data, options.out) for name, seed in todo]
-        for done in as_completed(runs):
-            print(done.result(), flush=True)
+    run_grid(run, wanted, STORED, options)
 
 
 if __name__ == "__main__":
