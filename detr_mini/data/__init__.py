@@ -6,8 +6,9 @@ Chapter: *Data preparation*, ``book/04_data``.
 from detr_mini.data.batches import BucketSampler, SeededImages, collate, read_batches
 from detr_mini.data.check import Fault, check_data, require_sound
 from detr_mini.data.coco import CocoDetection, Target, find_split, read_class_names
-from detr_mini.data.dataset import DetectionDataset
+from detr_mini.data.dataset import DetectionDataset, PanopticDataset
 from detr_mini.data.image import read_image
+from detr_mini.data.panoptic import CocoPanoptic, find_panoptic_split
 from detr_mini.data.tiny_town import CATEGORIES, NUM_CLASSES, Scene, SceneObject, draw_scene, make_data
 from detr_mini.data.transforms import (
     PAPER_SIZES,
@@ -25,11 +26,13 @@ __all__ = [
     "PAPER_SIZES",
     "BucketSampler",
     "CocoDetection",
+    "CocoPanoptic",
     "DataError",
     "DetectionDataset",
     "Fault",
     "ImageError",
     "NormalizeBoxes",
+    "PanopticDataset",
     "RandomSizeCrop",
     "Scene",
     "SceneObject",
@@ -40,6 +43,7 @@ __all__ = [
     "denormalise",
     "draw_scene",
     "eval_transforms",
+    "find_panoptic_split",
     "find_split",
     "make_data",
     "read_batches",

@@ -41,7 +41,7 @@ def find_split(root: str | os.PathLike[str], split: str) -> tuple[Path, Path]:
         NotFoundError: neither file is there.
     """
     root = Path(root)
-    for name in (split, f"{split}2017"):
+    for name in split_names(split):
         annotations = root / "annotations" / f"instances_{name}.json"
         if annotations.is_file():
             return root / name, annotations
@@ -51,6 +51,11 @@ def find_split(root: str | os.PathLike[str], split: str) -> tuple[Path, Path]:
     )
 
 
+def split_names(split: str) -> tuple[str, str]:
+    """What the files of a split are called: in Tiny Town, in COCO 2017."""
+    return split, f"{split}2017"
+
+
 def read_class_names(root: str | os.PathLike[str], split: str) -> dict[int, str]:
     """Category id to name, as the annotation file of ``split`` has them.
 
@@ -58,7 +63,7 @@ def read_class_names(root: str | os.PathLike[str], split: str) -> dict[int, str]
         NotFoundError: there is no such split.
     """
     _, file = find_split(root, split)
-    return {category["id"]: category["name"] for category in json.loads(file.read_text(encoding="utf-8"))["categories"]}
+    return {category["id"]: category["name"] for category in load_json(file)["categories"]}
 
 
 class CocoDetection(Dataset[tuple[Tensor, Target]]):
@@ -90,13 +95,16 @@ class CocoDetection(Dataset[tuple[Tensor, Target]]):
             NotFoundError: there is no such split.
         """
         self.image_folder, annotation_file = find_split(root, split)
-        self.coco = _read_annotations(annotation_file)
+        self.coco = to_coco(load_json(annotation_file))
+        self.class_names: dict[int, str] = {id: category["name"] for id, category in self.coco.cats.items()}
+        self._set_up(sorted(self.coco.imgs), transforms, masks)
+
+    def _set_up(self, ids: list[int], transforms: Transform | None, masks: bool) -> None:
+        self.ids = ids
         self.transforms = transforms
         self.masks = masks
-        self.ids: list[int] = sorted(self.coco.imgs)
-        self.class_names: dict[int, str] = {id: category["name"] for id, category in self.coco.cats.items()}
         self.num_classes = max(self.class_names, default=0) + 1
-        self.sizes = [(self.coco.imgs[i]["height"], self.coco.imgs[i]["width"]) for i in self.ids]
+        self.sizes = [(image["height"], image["width"]) for image in map(self._image, ids)]
         # What training needs of the objects, in whole arrays: read once, and shared with worker processes.
         objects = [self._objects(image_id) for image_id in self.ids]
         self._first = np.cumsum([0, *map(len, objects)])  # (images + 1,): where the objects of each picture begin
@@ -109,10 +117,13 @@ class CocoDetection(Dataset[tuple[Tensor, Target]]):
         return len(self.ids)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Target]:
-        file_name = self.coco.imgs[self.ids[index]]["file_name"]
+        file_name = self._image(self.ids[index])["file_name"]
         image = tv_tensors.Image(read_image(os.path.join(self.image_folder, file_name)))
         target = self._target(index, (image.shape[1], image.shape[2]))
         return (image, target) if self.transforms is None else self.transforms(image, target)
+
+    def _image(self, image_id: int) -> dict[str, Any]:
+        return self.coco.imgs[image_id]  # type: ignore[no-any-return]
 
     def _objects(self, image_id: int) -> list[dict[str, Any]]:
         return [a for a in self.coco.imgToAnns.get(image_id, []) if not a.get("iscrowd")]
@@ -133,21 +144,25 @@ class CocoDetection(Dataset[tuple[Tensor, Target]]):
         }
         if self.masks:
             annotations = [a for a, kept in zip(self._objects(self.ids[index]), keep.tolist(), strict=True) if kept]
-            target["masks"] = self._masks(annotations, size)
+            target["masks"] = self._masks(index, annotations, size)
         return target
 
-    def _masks(self, annotations: Sequence[dict[str, Any]], size: tuple[int, int]) -> Tensor:
+    def _masks(self, index: int, annotations: Sequence[dict[str, Any]], size: tuple[int, int]) -> Tensor:
         with warnings.catch_warnings():  # pycocotools has not caught up with NumPy 2
             warnings.simplefilter("ignore", DeprecationWarning)
             masks = [torch.from_numpy(self.coco.annToMask(a)).bool() for a in annotations]
         return tv_tensors.Mask(torch.stack(masks) if masks else torch.zeros(0, *size, dtype=torch.bool))
 
 
-def _read_annotations(path: Path) -> "COCO":
-    """The file as pycocotools holds it. Of ``info`` and the categories only what is used: it copies the rest often."""
+def load_json(path: Path) -> dict[str, Any]:
+    """The content of an annotation file."""
+    return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+
+
+def to_coco(data: dict[str, Any]) -> "COCO":
+    """Annotations as pycocotools holds them. Of ``info`` and the categories only what is used: it copies the rest."""
     from pycocotools.coco import COCO  # here, so that importing the package does not pay for matplotlib
 
-    data = json.loads(path.read_text(encoding="utf-8"))
     info = data.get("info", {})
     coco = COCO()
     coco.dataset = data | {

@@ -4,7 +4,7 @@ Chapter: *Data preparation*, ``book/04_data``.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from torch import Tensor
 
@@ -31,3 +31,16 @@ class DetectionDataset(Protocol):
     def __len__(self) -> int: ...
 
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]: ...
+
+
+@runtime_checkable
+class PanopticDataset(DetectionDataset, Protocol):
+    """Images with a segment for every pixel, as :class:`.CocoPanoptic` has them; targets have ``masks``."""
+
+    stuff: frozenset[int]  # the category ids that are stuff; the others are things
+
+    def panoptic(self, index: int) -> dict[str, Any]:
+        """The segments of an image as annotated, at its original size.
+
+        ``ids`` ``(H, W)`` int64, and ``segments``, with ``id``, ``category_id``, ``isthing``, ``area`` and ``iscrowd``.
+        """

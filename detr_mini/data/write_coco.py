@@ -16,6 +16,7 @@ from PIL import Image
 from pycocotools import mask as rle
 from tqdm import tqdm
 
+from detr_mini.data.panoptic import segment_ids_to_image
 from detr_mini.errors import ConfigError, FolderInUseError
 from detr_mini.files import write_atomically
 
@@ -117,8 +118,7 @@ def _write_scene(root: Path, split: str, index: int, scene: Scene) -> Record:
     image_path, panoptic_path = _paths(root, split, index)
     image_id, (width, height) = FIRST_ID[split] + index, scene.image.size
     _save(image_path, scene.image, format="JPEG", quality=92, subsampling=0)
-    ids = scene.segments[..., None] >> np.array([0, 8, 16]) & 255  # R + 256 G + 256^2 B
-    _save(panoptic_path, Image.fromarray(ids.astype(np.uint8)), format="PNG")
+    _save(panoptic_path, segment_ids_to_image(scene.segments), format="PNG")
     annotations = [
         {
             "image_id": image_id,
