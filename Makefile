@@ -19,7 +19,7 @@ endif
 SITE := _build/html
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf serve test lint bench nano mini deformable_nano translator clean other-python
+.PHONY: help book pdf serve test lint bench nano mini deformable_nano mini_panoptic translator clean other-python
 
 help:  ## show this list
 	@echo "Usage: make TARGET [PYTHON=python3.12]"
@@ -64,6 +64,11 @@ mini: $(READY) $(LARGE_TOWN)  ## train the larger one and keep what it saw on th
 # On one thread, too, and so is the translator.
 deformable_nano: $(READY) $(TOWN)  ## train the Deformable DETR of nano's size (half an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python -m detr_mini train --data $(TOWN) --config deformable_nano --out runs/deformable_nano --workers 1 --resume
+
+# First the detector learns stuff beside its things, then the mask head learns on it, which changes it no more.
+mini_panoptic: $(READY) $(TOWN)  ## teach mini stuff and masks (an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python -m detr_mini train --panoptic --data $(TOWN) --weights mini --recipe mini_panoptic_detector --out runs/mini_panoptic/detector --workers 1 --resume
+	OMP_NUM_THREADS=1 $(BIN)/python -m detr_mini train --panoptic --data $(TOWN) --weights runs/mini_panoptic/detector/model.safetensors --set config.masks=true --recipe mini_panoptic --out runs/mini_panoptic/masks --workers 1 --resume
 
 translator: $(READY)  ## train the Transformer of 2017 on Tiny Town's sentences (under ten minutes)
 	$(BIN)/python -m detr_mini.training.translator --out runs/translator

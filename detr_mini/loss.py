@@ -155,8 +155,9 @@ class SetCriterion(nn.Module):
         masks = {}
         if (predicted := layers[-1].get("pred_masks")) is not None:
             # The queries are numbered through all layers, of which the last alone has masks.
-            index = query[-1] - (len(logits) - 1) * predicted.shape[:2].numel()
-            masks = _mask_losses(predicted.flatten(0, 1)[index], targets, target[-1], num_boxes)
+            index = query[-1] - (len(logits) - 1) * logits.shape[1:3].numel()
+            of_slots = predicted.flatten(0, 1) if isinstance(predicted, Tensor) else predicted
+            masks = _mask_losses(of_slots[index], targets, target[-1], num_boxes)
         return masks | {
             "class_error": 100 - num_right * (100 / num_matched),
             "loss_ce": self.class_term.loss(scores, query, labels) / ce_denominator,

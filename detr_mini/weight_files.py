@@ -22,7 +22,7 @@ from detr_mini.files import require_named_checksum, write_atomically
 from detr_mini.modeling.config import CONFIGS, DetectorConfig, get_config, kind_of
 
 # What else a file says about its model, any of which may be missing; the last two are those of a translator.
-NOTES = ("config", "class_names", "seq2seq", "languages")
+NOTES = ("config", "class_names", "stuff", "seq2seq", "languages")
 Notes = Mapping[str, Any]
 
 # What wraps a model puts before its names: DistributedDataParallel, torch.compile, Lightning's module.
@@ -43,7 +43,7 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], Notes]:
     notes: dict[str, Any] = {}
     for key in ("model", "state_dict"):
         if isinstance(content, dict) and isinstance(content.get(key), dict):
-            notes = {name: content[name] for name in ("config", "class_names") if name in content}
+            notes = {name: content[name] for name in ("config", "class_names", "stuff") if name in content}
             content = content[key]
     sound = isinstance(content, dict) and content and all(isinstance(key, str) for key in content)
     if not (sound and all(isinstance(value, Tensor) for value in content.values())):

@@ -16,7 +16,6 @@ import torchvision
 from torch import Tensor
 
 from detr_mini import distributed
-from detr_mini.data.coco_names import COCO_CLASSES
 from detr_mini.errors import ConfigError, NotFoundError, UserError, WeightsError
 from detr_mini.hugging_face import from_hugging_face, to_hugging_face
 from detr_mini.modeling.build import Detector, build
@@ -24,6 +23,7 @@ from detr_mini.modeling.config import RESNETS, DetectorConfig, get_config
 from detr_mini.modeling.segmentation import DETRSegmentation
 from detr_mini.modeling.seq2seq import Seq2SeqTransformer
 from detr_mini.seq2seq_weights import load_translator
+from detr_mini.weight_classes import NewHead, classes_of, new_class_head
 from detr_mini.weight_files import Notes, config_of, first_names, read_weights, unwrapped, write_weights
 
 __all__ = ["from_hugging_face", "load", "load_backbone", "load_to_train", "save", "to_hugging_face"]
@@ -78,7 +78,7 @@ def load_detector(
             model = build(config)
         state = _under_all_names(model, state)
         _check_fit(model, state)
-        model.class_names = _class_names(notes, config)
+        model.class_names, model.stuff = classes_of(notes, config)
     except UserError as error:
         raise WeightsError(f"{path}: {error}") from None
     model.load_state_dict(_completed(model, state), assign=True)
@@ -94,9 +94,9 @@ def load_to_train(
 ) -> Detector:
     """A model to train on from the weights of a file, whatever its classes and its number of queries.
 
-    What does not fit starts from random rows, and a line on stderr says so: the class head where the classes are
-    others, the queries where their number is another (``num_queries``), the mask head where there was none
-    (``masks=True``).
+    What does not fit starts from random rows, and a line on stderr says so: the class head where classes are others
+    (those of the same number and name keep their rows), the queries where their number is another (``num_queries``),
+    the mask head where there was none (``masks=True``).
 
     Args:
         path_or_name: as for :func:`load`.
@@ -112,18 +112,18 @@ def load_to_train(
     state, notes = _read(path)
     try:
         stored = config_of(path, state, notes, overrides.get("nheads"))
-        known = _class_names(notes, stored)
-        head = _new_head(stored, known, class_names or {}, num_classes)
+        known, stuff = classes_of(notes, stored)
+        head = new_class_head(stored, known, class_names or {}, num_classes)
         if head is not None:
-            overrides["num_classes"] = head[0]
+            overrides["num_classes"] = head.num_classes
         config = get_config(stored, **overrides)
         model = build(config)
-        state, lines = _fitted(model, _under_all_names(model, state), stored, None if head is None else head[1])
+        state, lines = _fitted(model, _under_all_names(model, state), stored, head)
         _check_fit(model, state)
     except UserError as error:
         raise WeightsError(f"{path}: {error}") from None
     model.load_state_dict(_completed(model, state))
-    model.class_names = dict(class_names or known)
+    model.class_names, model.stuff = dict(class_names or known), stuff if head is None else frozenset()
     if distributed.rank() == 0:
         for line in lines:
             print(f"{path_or_name}: {line}", file=sys.stderr)
@@ -131,17 +131,20 @@ def load_to_train(
 
 
 def _fitted(
-    model: Detector, state: dict[str, Tensor], stored: DetectorConfig, new_head: str | None
+    model: Detector, state: dict[str, Tensor], stored: DetectorConfig, new_head: NewHead | None
 ) -> tuple[dict[str, Tensor], list[str]]:
     """The weights with the model's own random numbers where it has parts that they lack; and a line for each part."""
     fresh = model.state_dict()
-    lines = [] if new_head is None else [new_head]
+    lines = [] if new_head is None else [new_head.why]
     if isinstance(model, DETRSegmentation) and "query_embed.weight" in state:
         state = {f"detr.{key}": value for key, value in state.items()}
         state |= {key: value for key, value in fresh.items() if not key.startswith("detr.")}
         lines.append("the mask head starts from random numbers: the weights have none")
     if new_head is not None:
-        state |= {key: value for key, value in fresh.items() if "class_embed" in key}
+        for key in fresh:
+            if "class_embed" in key:
+                fresh[key][new_head.kept] = state[key][new_head.kept].float()
+                state[key] = fresh[key]
     queries, number = [key for key in fresh if key.endswith("query_embed.weight")], model.config.num_queries
     if queries and number != stored.num_queries:
         state[queries[0]] = fresh[queries[0]]
@@ -197,22 +200,6 @@ def _imagenet(name: str) -> dict[str, Tensor]:
     return state
 
 
-def _new_head(
-    stored: DetectorConfig, known: Mapping[int, str], wanted: Mapping[int, str], num_classes: int | None
-) -> tuple[int, str] | None:
-    """For how many classes the class head has to start anew, and a line that says why; None: the stored one will do."""
-    others = [name for number, name in wanted.items() if known.get(number) != name] if known else []
-    fits = not others and (bool(known) or not wanted or max(wanted) + 1 == stored.num_classes)
-    number = num_classes or (stored.num_classes if fits else max(wanted) + 1)
-    if number == stored.num_classes and not others:
-        return None
-    if others:
-        why = f"the weights do not know the data's {', '.join(others[:3])}{', ...' if len(others) > 3 else ''}"
-    else:
-        why = f"the weights have {stored.num_classes}"
-    return number, f"the class head, for num_classes={number}, starts from random numbers: {why}"
-
-
 def save(model: Detector, path: str | os.PathLike[str], dtype: torch.dtype | None = torch.float16) -> None:
     """Write a model as safetensors, with its config and class names; the old file stays until the new one is complete.
 
@@ -228,6 +215,8 @@ def save(model: Detector, path: str | os.PathLike[str], dtype: torch.dtype | Non
     if model.optimized:
         raise WeightsError("a model optimized for inference cannot be saved; save the one it was made from")
     notes = {"config": asdict(model.config), "class_names": model.class_names}
+    if model.stuff:
+        notes["stuff"] = sorted(model.stuff)
     write_weights(path, model.state_dict(), notes, dtype)
 
 
@@ -257,16 +246,6 @@ def _read(path: Path) -> tuple[dict[str, Tensor], Notes]:
         raise WeightsError(f"{path}: {error}") from None
     landmarks = ("transformer.level_embed", "mask_head.lay1.weight", "query_embed.weight")
     return unwrapped(state, next((name for name in landmarks if any(name in key for key in state)), "")), notes
-
-
-def _class_names(notes: Notes, config: DetectorConfig) -> dict[int, str]:
-    """Category ids and names, where the file has them; published files have COCO's 91 classes and do not say so."""
-    if "class_names" not in notes:
-        return dict(COCO_CLASSES) if config.num_classes == 91 else {}
-    names = notes["class_names"]
-    if not isinstance(names, dict) or not all(str(number).isdecimal() for number in names):
-        raise WeightsError(f"the stored class names are {names!r}, not category ids with names")
-    return {int(number): str(name) for number, name in names.items()}
 
 
 def _under_all_names(model: Detector, state: Mapping[str, Tensor]) -> dict[str, Tensor]:

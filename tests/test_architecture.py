@@ -30,6 +30,7 @@ ORDER = [
     "deformable_attention",
     "deformable_transformer",
     "deformable_detr",
+    "mask_head",
     "segmentation",
     "build",
 ]

@@ -49,7 +49,7 @@ def test_the_four_published_configs_differ_in_body_and_dilation() -> None:
     for name, (backbone, dilation) in bodies.items():
         assert CONFIGS[name] == DETRConfig(backbone=backbone, dilation=dilation)
     others = {name for name in CONFIGS if not name.startswith("deformable")} - bodies.keys()
-    assert others == {"nano", "mini"}
+    assert others == {"nano", "mini", "mini_panoptic"}
 
 
 def test_the_deformable_defaults_are_the_published_ones() -> None:
@@ -203,5 +203,5 @@ def test_types_of_a_dataclass_with_tuples() -> None:
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ConfigError, match="'micro'; there are nano, mini, detr_resnet50"):
+    with pytest.raises(ConfigError, match="'micro'; there are nano, mini, mini_panoptic, detr_resnet50"):
         get_config("micro")

@@ -67,6 +67,13 @@ def test_the_class_head_starts_anew_where_classes_differ(tmp_path, capsys, known
     err = capsys.readouterr().err
     if said:
         assert changed(model, before) == HEAD
+        shared = [n for n, name in (classes or {}).items() if (known or {}).get(n) == name]
+        for row in [*shared, -1] if shared else []:  # also "no object"
+            assert model.class_embed.weight[row].equal(before.class_embed.weight[row])
+            assert model.class_embed.bias[row].equal(before.class_embed.bias[row])
+        others = set(range(min(expected, 4))) - set(shared)
+        assert not any(model.class_embed.weight[row].equal(before.class_embed.weight[row]) for row in others)
+        assert ("kept are the rows of" in err) == bool(shared)
         assert err.count("\n") == 1
         assert re.search(said, err), err
     else:

@@ -2,17 +2,23 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.testing import assert_close
 
 from detr_mini import DETRConfig, NestedTensor, build, build_criterion, load, save
 from detr_mini.commands.cli import main
-from detr_mini.modeling.segmentation import AttentionMap, DETRSegmentation, MaskHead
+from detr_mini.modeling.mask_head import AttentionMap, MaskHead
+from detr_mini.modeling.segmentation import DETRSegmentation
+from detr_mini.training.optimization import make_optimizer
+from detr_mini.training.recipe import Recipe
+from detr_mini.training.train import train
 from detr_mini.weights import load_to_train
 
 SMALL: dict[str, Any] = {"hidden_dim": 32, "enc_layers": 1, "dec_layers": 2, "num_queries": 6, "num_classes": 5}
@@ -66,7 +72,7 @@ def test_the_detector_is_the_same_with_and_without_masks() -> None:
 @pytest.mark.parametrize(("body", "stride"), [("small", 2), ("resnet18", 4), ("resnet50", 4)])
 def test_masks_have_the_stride_of_the_finest_map(body: str, stride: int) -> None:
     with torch.device("meta"):
-        model = build("nano", masks=True, backbone=body, **SMALL)
+        model = build("nano", masks=True, backbone=body, **SMALL).eval()
         mask = torch.zeros(2, 70, 97, dtype=torch.bool)
         outputs = model(NestedTensor(torch.empty(2, 3, 70, 97), mask))
     assert outputs["pred_masks"].shape == (2, 6, math.ceil(70 / stride), math.ceil(97 / stride))
@@ -108,15 +114,67 @@ def test_the_first_convolution_is_that_over_both_together() -> None:
     torch.nn.init.normal_(head.lay1.bias)
     cells, maps = torch.randn(2, 32, 5, 6), torch.rand(2, 3, 4, 5, 6)
     both = torch.cat([cells[:, None].expand(-1, 3, -1, -1, -1), maps], dim=2).flatten(0, 1)
-    assert_close(head._first(cells, maps), head.lay1(both), rtol=1e-5, atol=1e-5)
+    assert_close(head._first(cells, maps.flatten(0, 1), None), head.lay1(both), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("body", ["small", "resnet18"])
+def test_training_makes_the_masks_of_matched_slots_alone(body: str) -> None:
+    model = make(backbone=body, freeze_resnet=False).train()
+    outputs = model(pictures((64, 80), (70, 50)))
+    masks = outputs["pred_masks"]
+    index = torch.tensor([7, 0, 11, 2])
+    assert_close(masks[index], masks.all().flatten(0, 1)[index], rtol=1e-5, atol=1e-5)
+    targets = [
+        {"labels": torch.tensor([1]), "boxes": torch.full((1, 4), 0.4), "masks": torch.rand(1, 70, 80) > 0.5},
+        {"labels": torch.tensor([2, 0]), "boxes": torch.full((2, 4), 0.3), "masks": torch.rand(2, 70, 80) > 0.5},
+    ]
+    criterion = build_criterion(model.config)
+    assert_close(criterion(outputs, targets), criterion(outputs | {"pred_masks": masks.all()}, targets))
+
+
+def test_a_frozen_detector_stays_as_it_is_while_the_head_learns(tmp_path: Path, town: Path) -> None:
+    model = make(num_classes=19, num_queries=25)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    recipe = Recipe(epochs=1, batch_size=8, freeze_detector=True, sizes=None, lr=1e-3)
+    trained = train(model, recipe, town, tmp_path / "run", progress=False, panoptic=True)
+    changed = {name.split(".")[0] for name, value in trained.state_dict().items() if not value.equal(before[name])}
+    assert changed == {"bbox_attention", "mask_head"}  # and no running mean of a norm in the detector's body
+    assert trained.stuff == {15, 16, 17, 18}
+    assert not model.train().detr.training
+    assert model.mask_head.training
+
+
+def test_only_a_head_on_a_trained_detector_can_be_trained_alone(tmp_path: Path, town: Path, capsys: Any) -> None:
+    recipe = Recipe(freeze_detector=True, sizes=None)
+    with pytest.raises(ValueError, match="has none: set masks=True"):
+        train(build("nano", **SMALL | {"num_classes": 19}), recipe, town, tmp_path / "run", progress=False)
+    with pytest.raises(ValueError, match="would keep its random weights"):
+        train(replace(make().config, num_classes=19), recipe, town, tmp_path / "run", progress=False)
+    assert main(["train", "--data", str(town), "--config", "mini_panoptic", "--out", str(tmp_path / "run")]) == 2
+    assert "give its --weights" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_detectors_body_has_a_learning_rate_of_its_own_with_masks_too() -> None:
+    head, body = make_optimizer(make(), Recipe(lr=3e-4, lr_backbone=5e-5)).param_groups
+    assert len(head["params"]) + len(body["params"]) == len(list(make().parameters()))
+    assert len(body["params"]) == len(list(make().backbone.parameters()))
+    assert (head["lr"], body["lr"]) == (3e-4, 5e-5)
+
+
+def test_a_published_panoptic_file_knows_what_is_stuff(tmp_path: Path) -> None:
+    model = make(num_classes=250)
+    save_file({name: value.contiguous() for name, value in model.state_dict().items()}, tmp_path / "x.safetensors")
+    loaded = load(tmp_path / "x.safetensors", nheads=4)
+    assert (90 in loaded.stuff, 92 in loaded.stuff, 200 in loaded.stuff) == (False, True, True)
 
 
 def test_saved_and_loaded(tmp_path: Any) -> None:
     model = make()
-    model.class_names = {1: "car"}
+    model.class_names, model.stuff = {1: "car", 3: "sky"}, frozenset({3})
     save(model, tmp_path / "masks.safetensors", dtype=None)
     loaded = load(tmp_path / "masks.safetensors")
-    assert loaded.class_names == {1: "car"}
+    assert (loaded.class_names, loaded.stuff) == ({1: "car", 3: "sky"}, {3})
     samples = pictures((64, 80))
     assert_close(loaded(samples)["pred_masks"], model(samples)["pred_masks"])
 

@@ -106,7 +106,7 @@ def share(text: str) -> float:
     return value
 
 
-def require_sound(folder: Path, splits: Sequence[str]) -> None:
+def require_sound(folder: Path, splits: Sequence[str], panoptic: bool = False) -> None:
     """Let the first process look through the data, while the others wait for its verdict."""
     from detr_mini import data, distributed
 

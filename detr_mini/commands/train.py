@@ -45,11 +45,18 @@ def add(commands: Commands) -> None:
     command.epilog = f"{command.epilog}\n\non several GPUs:\n  {PARALLEL}"
     add_data(command)
     _add_model(command)
+    command.add_argument(
+        "--panoptic",
+        action="store_true",
+        help="train on the folder's things and stuff (annotations/panoptic_SPLIT.json and its PNG files); with masks "
+        "where the config has them (--set config.masks=true)",
+    )
     command.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for log, checkpoint, weights")
     command.add_argument("--resume", action="store_true", help="go on with the run in RUN; start it if there is none")
     command.add_argument(
         "--recipe",
-        help="name of a recipe (default: that of the config). quick is for nano, with Muon and in fewer epochs",
+        help="name of a recipe (default: that of the config). quick is for nano, with Muon and in fewer epochs; "
+        "mini_panoptic trains a mask head alone",
     )
     command.add_argument("--epochs", type=count, metavar="N", help="default: the recipe's")
     command.add_argument("--batch-size", type=count, metavar="N", help="over all processes; default: the recipe's")
@@ -97,12 +104,17 @@ def run(options: argparse.Namespace) -> None:
     from detr_mini.training.train import train
 
     with distributed.processes(device(options.device)) as here:
-        require_sound(options.data, ("train", "val"))
+        require_sound(options.data, ("train", "val"), panoptic=options.panoptic)
         with _advice():
             model = _model(options)
+            recipe = _recipe(_usual_recipe(options, model.config), options)
+            if recipe.freeze_detector and not options.weights:
+                raise ConfigError(
+                    "this recipe trains a mask head alone, on a trained detector: give its --weights"
+                )
             train(
                 model,
-                _recipe(_usual_recipe(options, model.config), options),
+                recipe,
                 options.data,
                 options.out,
                 resume=options.resume,
@@ -111,6 +123,7 @@ def run(options: argparse.Namespace) -> None:
                 workers=options.workers,
                 save_every=options.save_every,
                 weights=options.weights or options.backbone_weights,
+                panoptic=options.panoptic,
             )
         if distributed.rank() == 0:
             print(f"the weights are in {options.out / 'model.safetensors'}, the log in {options.out / 'log.jsonl'}")
@@ -120,7 +133,7 @@ def _model(options: argparse.Namespace) -> "Detector":
     """What the options say to begin with: a config with random weights, or weights of the whole or of the backbone."""
     import torch
 
-    from detr_mini.data import read_class_names
+    from detr_mini.data import find_panoptic_split, find_split, read_class_names
     from detr_mini.modeling.build import build
     from detr_mini.weights import load_backbone, load_to_train
 
@@ -130,7 +143,7 @@ def _model(options: argparse.Namespace) -> "Detector":
             f"--weights brings its own config and backbone, so {other} cannot be given as well; "
             f"--set config.FIELD=VALUE changes a field"
         )
-    names = read_class_names(options.data, "train")
+    names = read_class_names(options.data, "train", find_panoptic_split if options.panoptic else find_split)
     changed = settings.config_overrides(options.set)
     if options.num_classes:
         changed.setdefault("num_classes", options.num_classes)

@@ -56,13 +56,17 @@ def split_names(split: str) -> tuple[str, str]:
     return split, f"{split}2017"
 
 
-def read_class_names(root: str | os.PathLike[str], split: str) -> dict[int, str]:
+def read_class_names(
+    root: str | os.PathLike[str], split: str, find: Callable[..., Sequence[Path]] = find_split
+) -> dict[int, str]:
     """Category id to name, as the annotation file of ``split`` has them.
+
+    ``find`` is :func:`find_split`, or :func:`.find_panoptic_split` for things and stuff.
 
     Raises:
         NotFoundError: there is no such split.
     """
-    _, file = find_split(root, split)
+    file = find(root, split)[1]
     return {category["id"]: category["name"] for category in load_json(file)["categories"]}
 
 

@@ -1,4 +1,4 @@
-"""The names of COCO's 80 classes under their category ids, which published weights do not bring along."""
+"""COCO's classes under their category ids, which published weights do not bring along: 80 names, and what is stuff."""
 
 _NAMES = """
 1 person 2 bicycle 3 car 4 motorcycle 5 airplane 6 bus 7 train 8 truck 9 boat 10 traffic-light 11 fire-hydrant
@@ -12,3 +12,4 @@ _NAMES = """
 """
 _WORDS = _NAMES.split()
 COCO_CLASSES = {int(number): name.replace("-", " ") for number, name in zip(_WORDS[::2], _WORDS[1::2], strict=True)}
+COCO_STUFF = range(91, 250)  # of the published panoptic models; the highest id in use is 200

@@ -68,8 +68,12 @@ class CocoPanoptic(CocoDetection):
     kind has one mask and the box around it. Crowds are left out.
     """
 
-    def __init__(self, root: str | os.PathLike[str], split: str, transforms: Transform | None = None) -> None:
+    def __init__(
+        self, root: str | os.PathLike[str], split: str, transforms: Transform | None = None, masks: bool = True
+    ) -> None:
         """Read the annotation file of ``split`` under ``root``; images and PNG files are read when asked for.
+
+        Without ``masks``, targets have none, as a detector of things and stuff needs them.
 
         Raises:
             NotFoundError: there is no such split.
@@ -81,7 +85,7 @@ class CocoPanoptic(CocoDetection):
         self._info = data.get("info", {})
         self._images = {image["id"]: image for image in data["images"]}
         self._entries = {entry["image_id"]: entry for entry in data["annotations"]}
-        self._set_up(sorted(self._images), transforms, masks=True)
+        self._set_up(sorted(self._images), transforms, masks)
 
     @functools.cached_property
     def coco(self) -> "COCO":  # type: ignore[override]

@@ -20,10 +20,11 @@ def build(name_or_config: str | DetectorConfig, **overrides: object) -> Detector
     """Make a model with random weights.
 
     Args:
-        name_or_config: ``nano``, ``mini``, ``deformable_nano`` or ``deformable_mini`` (for the embedded data);
-            published are ``detr_resnet50``, ``detr_resnet50_dc5``, ``detr_resnet101``, ``detr_resnet101_dc5``,
-            ``deformable_detr_resnet50`` and, with its ending, ``_single_scale``, ``_single_scale_dc5``, ``_refine`` and
-            ``_two_stage``; or a :class:`.DETRConfig` or :class:`.DeformableDETRConfig`.
+        name_or_config: for the embedded data ``nano``, ``mini``, ``mini_panoptic``, ``deformable_nano`` and
+            ``deformable_mini``; published are ``detr_resnet50``, ``detr_resnet50_dc5``, ``detr_resnet101``,
+            ``detr_resnet101_dc5``, ``deformable_detr_resnet50`` and, with its ending, ``_single_scale``,
+            ``_single_scale_dc5``, ``_refine`` and ``_two_stage``; or a :class:`.DETRConfig` or
+            :class:`.DeformableDETRConfig`.
         overrides: fields of the config to change.
 
     Raises:

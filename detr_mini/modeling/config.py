@@ -220,9 +220,12 @@ _SMALL_DEFORMABLE = DeformableDETRConfig(
     max_size=136,
 )
 
+_MINI = replace(_SMALL, enc_layers=3, dec_layers=6, dim_feedforward=256)
+
 CONFIGS: dict[str, DetectorConfig] = {
     "nano": _SMALL,
-    "mini": replace(_SMALL, enc_layers=3, dec_layers=6, dim_feedforward=256),
+    "mini": _MINI,
+    "mini_panoptic": replace(_MINI, num_classes=19, masks=True),
     "detr_resnet50": DETRConfig(),
     "detr_resnet50_dc5": DETRConfig(dilation=True),
     "detr_resnet101": DETRConfig(backbone="resnet101"),

@@ -16,6 +16,8 @@ class Deployable(nn.Module):
     """What every detector of this package can do once it is trained."""
 
     example_size = (65, 97)  # of the pictures that export traces a model with
+    class_names: dict[int, str]  # category id to name, where the training data had them
+    stuff: frozenset[int] = frozenset()  # those of its category ids that are stuff and not things
     optimized = False  # True for what optimize_for_inference returns, which cannot be trained or saved
 
     def optimize_for_inference(self) -> Self:

@@ -10,6 +10,8 @@ import torch
 from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
+from detr_mini.errors import ConfigError
+from detr_mini.modeling.segmentation import DETRSegmentation
 from detr_mini.training.recipe import Recipe
 
 WHERE_TO_LOOK = ("reference_points", "sampling_offsets")  # of a Deformable DETR, learned at a rate of their own
@@ -28,6 +30,7 @@ def make_optimizer(model: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
+        name = name.removeprefix("detr.")  # of a model with masks
         if name.startswith("backbone.0"):
             backbone.append(parameter)
         elif any(part in name for part in WHERE_TO_LOOK):
@@ -97,3 +100,14 @@ def make_schedule(
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
     return LambdaLR(optimizer, factor, last_epoch=finished_steps - 1)
+
+
+def freeze_detector(model: nn.Module) -> None:
+    """Let the mask head alone learn.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    if not isinstance(model, DETRSegmentation):
+        raise ConfigError("freeze_detector=True trains the mask head alone, and this model has none: set masks=True")
+    model.freeze_detector()

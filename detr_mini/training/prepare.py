@@ -9,7 +9,7 @@ import os
 
 import torch
 
-from detr_mini.data import PAPER_SIZES, CocoDetection, DetectionDataset, eval_transforms, train_transforms
+from detr_mini.data import PAPER_SIZES, CocoDetection, CocoPanoptic, DetectionDataset, eval_transforms, train_transforms
 from detr_mini.errors import ConfigError
 from detr_mini.modeling.config import DetectorConfig, DETRConfig
 from detr_mini.training.recipe import Recipe
@@ -19,11 +19,14 @@ FEW_STEPS = 1000  # a model that starts from random weights has learned hardly a
 FEW_MORE_STEPS = 100  # and a trained one hardly anything new
 
 
-def open_data(data: Data, config: DetectorConfig, recipe: Recipe) -> tuple[DetectionDataset, DetectionDataset]:
+def open_data(
+    data: Data, config: DetectorConfig, recipe: Recipe, panoptic: bool = False
+) -> tuple[DetectionDataset, DetectionDataset]:
     """The data sets to train and to measure on: those given, or ``train`` and ``val`` of a COCO folder.
 
     The images of a folder are resized in training to what evaluation and prediction will resize them to: that is what
-    the config says, ``image_size`` and ``max_size``. A recipe with ``sizes`` draws from sizes up to that.
+    the config says, ``image_size`` and ``max_size``. A recipe with ``sizes`` draws from sizes up to that. With
+    ``panoptic`` the objects of a folder are its things and stuff.
 
     Raises:
         NotFoundError: there is no such split.
@@ -36,7 +39,8 @@ def open_data(data: Data, config: DetectorConfig, recipe: Recipe) -> tuple[Detec
     augment = train_transforms(recipe.sizes, config.max_size, image_size=config.image_size)
     prepare = eval_transforms(config.image_size, config.max_size)
     masks = isinstance(config, DETRConfig) and config.masks
-    return CocoDetection(data, "train", augment, masks=masks), CocoDetection(data, "val", prepare)
+    kind = CocoPanoptic if panoptic else CocoDetection
+    return kind(data, "train", augment, masks=masks), kind(data, "val", prepare, masks=False)
 
 
 def _check_sizes(sizes: tuple[int, ...], config: DetectorConfig) -> None:

@@ -39,6 +39,7 @@ class Recipe:
     giou_loss_coef: float = LOSS_WEIGHTS["loss_giou"]  # weight of the GIoU loss
     set_cost_bbox: float = MATCHING_COSTS["cost_bbox"]  # weight of the L1 distance in the matching cost
     set_cost_giou: float = MATCHING_COSTS["cost_giou"]  # weight of the GIoU in the matching cost
+    freeze_detector: bool = False  # train the mask head alone, on a detector that stays as it is
     sizes: tuple[int, ...] | None = PAPER_SIZES  # short sides drawn in training; None: as in evaluation
     eval_every: int = 1  # epochs between evaluations
 
@@ -90,6 +91,9 @@ RECIPES = {
     # From scratch, the places that are read learn as fast as all else.
     "deformable_nano": replace(_FROM_SCRATCH, epochs=6, sampling_lr_factor=1.0),
     "deformable_mini": replace(_FROM_SCRATCH, epochs=6, sampling_lr_factor=1.0),
+    # In two steps, as published: mini learns stuff beside its things, and then a mask head learns on this detector.
+    "mini_panoptic_detector": replace(_FROM_SCRATCH, epochs=3).with_lr(2e-4),
+    "mini_panoptic": replace(_FROM_SCRATCH, epochs=2, freeze_detector=True),
 }
 
 

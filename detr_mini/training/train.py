@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from detr_mini import distributed
-from detr_mini.data import BucketSampler, DetectionDataset, SeededImages, collate
+from detr_mini.data import BucketSampler, DetectionDataset, PanopticDataset, SeededImages, collate
 from detr_mini.errors import ConfigError
 from detr_mini.evaluation import evaluate
 from detr_mini.modeling.build import Detector
@@ -42,6 +42,7 @@ def train(
     progress: bool = True,
     callback: Callable[[int, Detector], None] | None = None,
     weights: str | None = None,
+    panoptic: bool = False,
 ) -> Detector:
     """Train a model on one data set and measure it on another: ``train`` and ``val`` of a COCO folder, or two of yours.
 
@@ -68,6 +69,7 @@ def train(
         callback: called with the number of finished steps and the model, at the start and after every step. It may look
             at the model, and put it in evaluation mode to do so.
         weights: a name for ``config.json`` of the weights that ``model`` began with.
+        panoptic: read things and stuff of a folder, from its panoptic annotations.
 
     Raises:
         FolderInUseError: ``out`` holds a run already and ``resume`` is False.
@@ -80,8 +82,8 @@ def train(
         KeyboardInterrupt: after Ctrl-C or SIGTERM, once the step is finished and saved.
     """
     config = model.config if isinstance(model, Deployable) else model
-    train_set, val_set = open_data(data, config, recipe)
-    _check(model, train_set, workers)
+    train_set, val_set = open_data(data, config, recipe, panoptic)
+    _check(model, recipe, train_set, workers)
     batches = _batches(train_set, recipe, seed, workers, torch.device(device))
     run = Trainer(
         model,
@@ -94,7 +96,7 @@ def train(
         data=fingerprint(train_set),
         origin={"folder": None if isinstance(data, tuple) else os.fspath(data), "weights": weights},
     )
-    run.model.class_names = train_set.class_names
+    _name_classes(run.model, train_set)
     run.describe()
     progress = progress and distributed.rank() == 0
     if progress:
@@ -105,9 +107,14 @@ def train(
     return run.model.eval()
 
 
-def _check(model: DetectorConfig | Detector, train_set: DetectionDataset, workers: int) -> None:
+def _check(model: DetectorConfig | Detector, recipe: Recipe, train_set: DetectionDataset, workers: int) -> None:
     """Refuse what cannot be trained, before anything is written."""
     config = model.config if isinstance(model, Deployable) else model
+    if recipe.freeze_detector and not isinstance(model, Deployable):
+        raise ConfigError(
+            "freeze_detector=True trains the mask head alone, and the detector would keep its random weights: give a "
+            "model with trained ones (load_to_train with masks=True)"
+        )
     if workers < 0:
         raise ConfigError(f"workers={workers} must not be negative; 0 reads pictures in the process that trains")
     if train_set.num_classes > config.num_classes:
@@ -122,6 +129,11 @@ def _check(model: DetectorConfig | Detector, train_set: DetectionDataset, worker
             f"ResNet trained on ImageNet (load_backbone); or train all of it, with norms that learn "
             f"(freeze_resnet=False), which takes many more images"
         )
+
+
+def _name_classes(model: Detector, train_set: DetectionDataset) -> None:
+    model.class_names = train_set.class_names
+    model.stuff = train_set.stuff if isinstance(train_set, PanopticDataset) else frozenset()
 
 
 def _is_trained(model: DetectorConfig | Detector) -> bool:

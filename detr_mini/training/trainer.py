@@ -27,7 +27,7 @@ from detr_mini.modeling.config import DetectorConfig
 from detr_mini.modeling.export import Deployable
 from detr_mini.modeling.nested_tensor import NestedTensor
 from detr_mini.training.checkpoint import CheckpointFolder, require_same_run
-from detr_mini.training.optimization import make_optimizer, make_schedule
+from detr_mini.training.optimization import freeze_detector, make_optimizer, make_schedule
 from detr_mini.training.recipe import Recipe
 
 LOG_EVERY = 50  # steps
@@ -73,6 +73,8 @@ class Trainer:
         self.last_loss: float | None = None  # the mean that was logged last
         torch.manual_seed(seed)
         model = model if isinstance(model, Deployable) else build(model)
+        if recipe.freeze_detector:
+            freeze_detector(model)
         self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         names = ("eos_coef", "bbox_loss_coef", "giou_loss_coef", "set_cost_bbox", "set_cost_giou")
         coefficients = {name: getattr(recipe, name) for name in names}
@@ -249,6 +251,7 @@ class Trainer:
         state = self._identity | {
             "model": self.model.state_dict(),
             "class_names": self.model.class_names,
+            "stuff": sorted(self.model.stuff),
             "optimizer": self.optimizer.state_dict(),
             "epoch": self.epoch,
             "batch": self.batch,
