@@ -257,6 +257,12 @@ def test_splits_must_agree_on_categories(tmp_path: Path) -> None:
     assert fault.file.endswith("instances_val.json")
     assert (fault.where, fault.value) == ("category 9", "'cat'")
     assert "'dog'" in fault.problem
+    data = sound_data()
+    data["categories"].append({"id": 11, "name": "hen"})
+    write(tmp_path, data, "val")
+    (fault,) = check_data(tmp_path)
+    assert (fault.where, fault.value) == ("category 11", "'hen'")
+    assert "the first split has no such id" in fault.problem
 
 
 @pytest.mark.parametrize("images", [True, False])
