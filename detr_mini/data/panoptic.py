@@ -65,7 +65,7 @@ class CocoPanoptic(CocoDetection):
     """The pictures of one split with their segments: things, which are counted, and stuff, which is not.
 
     Items are those of :class:`.CocoDetection` with ``masks=True``, with every segment for an object: the stuff of a
-    kind has one mask and the box around it. Crowds are left out.
+    kind has one mask and the box around it. Crowds are left out. An image without annotation has no segments.
     """
 
     def __init__(
@@ -125,11 +125,13 @@ class CocoPanoptic(CocoDetection):
         return self._images[image_id]
 
     def _segment_ids(self, index: int) -> NDArray[np.int64]:
-        """The PNG of an image.
+        """The PNG of an image; zeros, no segment anywhere, for an image without annotation.
 
         Raises:
             DataError: it has another size than the image.
         """
+        if self.ids[index] not in self._entries:
+            return np.zeros(self.sizes[index], dtype=np.int64)
         path = self.segment_folder / self._entries[self.ids[index]]["file_name"]
         ids = read_segment_ids(path)
         if ids.shape != self.sizes[index]:
