@@ -12,7 +12,6 @@ from detr_mini.data.panoptic import segment_ids_to_image
 
 Data = dict[str, Any]
 
-SPLIT = "val2017"
 CATEGORIES = [
     {"supercategory": "person", "color": [220, 20, 60], "isthing": 1, "id": 1, "name": "person"},
     {"supercategory": "animal", "color": [255, 179, 240], "isthing": 1, "id": 17, "name": "cat"},
@@ -31,35 +30,43 @@ def segment(ids: np.ndarray, number: int, category: int, iscrowd: int = 0) -> Da
     return {"id": number, "category_id": category, "iscrowd": iscrowd, "bbox": box, "area": len(rows)}
 
 
-def add_image(root: Path, data: Data, image_id: int, ids: np.ndarray, segments: Sequence[Data]) -> None:
+def add_image(
+    root: Path, data: Data, image_id: int, ids: np.ndarray, segments: Sequence[Data], split: str = "val2017"
+) -> None:
     """Write an image, each segment in the color of its class, with its PNG file; put both into ``data``."""
     height, width = ids.shape
     pixels = np.zeros((height, width, 3), dtype=np.uint8)
     for one in segments:
         pixels[ids == one["id"]] = COLORS[one["category_id"]]
-    for folder in (root / SPLIT, root / "annotations" / f"panoptic_{SPLIT}"):
-        folder.mkdir(parents=True, exist_ok=True)
+    for path in (root / split, png(root, image_id, split).parent):
+        path.mkdir(parents=True, exist_ok=True)
     name = f"{image_id:012d}"
-    Image.fromarray(pixels).save(root / SPLIT / f"{name}.jpg", quality=95, subsampling=0)
-    segment_ids_to_image(ids).save(png(root, image_id))
+    Image.fromarray(pixels).save(root / split / f"{name}.jpg", quality=95, subsampling=0)
+    segment_ids_to_image(ids).save(png(root, image_id, split))
     data["images"].append({"id": image_id, "file_name": f"{name}.jpg", "width": width, "height": height, "license": 3})
     data["annotations"].append({"segments_info": list(segments), "file_name": f"{name}.png", "image_id": image_id})
 
 
-def png(root: Path, image_id: int) -> Path:
-    return root / "annotations" / f"panoptic_{SPLIT}" / f"{image_id:012d}.png"
+def png(root: Path, image_id: int, split: str = "val2017") -> Path:
+    return root / "annotations" / f"panoptic_{split}" / f"{image_id:012d}.png"
 
 
-def save(root: Path, data: Data) -> None:
+def save(root: Path, data: Data, split: str = "val2017") -> None:
     """Write the annotation file."""
-    (root / "annotations" / f"panoptic_{SPLIT}.json").write_text(json.dumps(data))
+    (root / "annotations" / f"panoptic_{split}.json").write_text(json.dumps(data))
 
 
 def empty() -> Data:
-    return {"info": {"year": 2018}, "licenses": [], "images": [], "annotations": [], "categories": list(CATEGORIES)}
+    return {
+        "info": {"year": 2018},
+        "licenses": [],
+        "images": [],
+        "annotations": [],
+        "categories": [dict(c) for c in CATEGORIES],
+    }
 
 
-def write_folder(root: Path) -> Data:
+def write_folder(root: Path, split: str = "val2017") -> Data:
     """Three images, and what their annotation file says.
 
     285, 25 x 50: a cat, sky, a crowd. 139, 40 x 30: sky, a cat in two pieces, grass, a person, and pixels of no
@@ -69,14 +76,15 @@ def write_folder(root: Path) -> Data:
     ids = np.full((50, 25), SKY)
     ids[10:30, 5:20] = 9
     ids[30:45, :] = CROWD
-    add_image(root, data, 285, ids, [segment(ids, 9, 17), segment(ids, SKY, 187), segment(ids, CROWD, 1, iscrowd=1)])
+    segments = [segment(ids, 9, 17), segment(ids, SKY, 187), segment(ids, CROWD, 1, iscrowd=1)]
+    add_image(root, data, 285, ids, segments, split)
     ids = np.full((30, 40), SKY)
     ids[15:] = GRASS
     ids[10:14, 2:12] = ids[16:25, 4:9] = CAT
     ids[8:28, 20:26] = PERSON
     ids[-2:] = 0
     kinds = {SKY: 187, CAT: 17, GRASS: 193, PERSON: 1}
-    add_image(root, data, 139, ids, [segment(ids, number, kind) for number, kind in kinds.items()])
-    add_image(root, data, 632, np.zeros((21, 33), dtype=np.int64), [])
-    save(root, data)
+    add_image(root, data, 139, ids, [segment(ids, number, kind) for number, kind in kinds.items()], split)
+    add_image(root, data, 632, np.zeros((21, 33), dtype=np.int64), [], split)
+    save(root, data, split)
     return data

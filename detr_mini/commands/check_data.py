@@ -9,17 +9,22 @@ from detr_mini.errors import DataError
 
 def add(commands: Commands) -> None:
     """Add the command with its options."""
-    examples = ["data/tiny_town", "/path/to/coco"]
+    examples = ["data/tiny_town", "/path/to/coco", "data/tiny_town --panoptic"]
     summary = "report the faults of a COCO folder in one pass; exit code 2 if there is any"
     command = add_command(commands, "check-data", run, summary, examples)
     command.add_argument("folder", type=Path, metavar="DIR", help="a folder in COCO format")
+    command.add_argument(
+        "--panoptic",
+        action="store_true",
+        help="look at annotations/panoptic_SPLIT.json and its PNG files, not at instances_SPLIT.json",
+    )
 
 
 def run(options: argparse.Namespace) -> None:
     """Report the faults of a folder."""
     from detr_mini.data import check_data
 
-    faults = check_data(options.folder)
+    faults = check_data(options.folder, panoptic=options.panoptic)
     for fault in faults:
         print(fault)
     if faults:

@@ -112,21 +112,23 @@ def require_sound(folder: Path, splits: Sequence[str], panoptic: bool = False) -
 
     harmless = []
     if distributed.rank() == 0:
-        harmless = data.require_sound(folder, splits, images=_is_quick_to_decode(folder, splits))
+        images = _is_quick_to_decode(folder, splits, panoptic)
+        harmless = data.require_sound(folder, splits, images, panoptic)
     distributed.broadcast(None)
     if harmless:
         print(
             f"{folder}: {len(harmless)} of its faults do no harm, such as boxes without area, which are left out; "
-            f"'{PROGRAM} check-data {folder}' lists them",
+            f"'{PROGRAM} check-data {folder}{' --panoptic' if panoptic else ''}' lists them",
             file=sys.stderr,
         )
 
 
-def _is_quick_to_decode(folder: Path, splits: Sequence[str]) -> bool:
+def _is_quick_to_decode(folder: Path, splits: Sequence[str], panoptic: bool) -> bool:
     """Whether decoding all images takes seconds rather than minutes; for more, that is left to check-data."""
-    from detr_mini.data import find_split
+    from detr_mini.data import find_panoptic_split, find_split
 
+    find = find_panoptic_split if panoptic else find_split
     try:
-        return sum(len(os.listdir(find_split(folder, split)[0])) for split in splits) <= 20_000
+        return sum(len(os.listdir(find(folder, split)[0])) for split in splits) <= 20_000
     except OSError:
         return False

@@ -7,8 +7,10 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
+from detr_mini.data.check_panoptic import PanopticCheck
 from detr_mini.data.check_split import Fault, Record, Size, SplitCheck
 from detr_mini.data.coco import find_split
+from detr_mini.data.panoptic import find_panoptic_split
 from detr_mini.data.rules import ANNOTATION, is_polygon
 from detr_mini.errors import DataError
 
@@ -16,17 +18,24 @@ LISTED_FAULTS = 20  # how many faults the text of a DataError spells out
 
 
 def check_data(
-    root: str | os.PathLike[str], splits: Sequence[str] = ("train", "val"), images: bool = True
+    root: str | os.PathLike[str],
+    splits: Sequence[str] = ("train", "val"),
+    images: bool = True,
+    panoptic: bool = False,
 ) -> list[Fault]:
     """Every fault of the ``splits`` of a COCO folder; an empty list when it is sound. Never raises on bad data.
 
-    With ``images=False`` the pictures are not decoded: each must be there and not be empty.
+    Args:
+        root: the folder.
+        splits: their names, such as "val"; each may be as in Tiny Town or, with ``2017`` after it, as in COCO.
+        images: decode the pictures; without, each must be there and not be empty.
+        panoptic: look at the panoptic annotations and their PNG files in place of the instance annotations.
     """
     faults: list[Fault] = []
     first: dict[int, Record] = {}  # the categories of the first split that could be read
     for split in splits:
         try:
-            check = _InstanceCheck(*find_split(root, split), images)
+            check = _split_check(root, split, images, panoptic)
         except FileNotFoundError as error:
             faults.append(Fault(str(root), f"split {split}", "", str(error)))
             continue
@@ -37,25 +46,37 @@ def check_data(
 
 
 def require_sound(
-    root: str | os.PathLike[str], splits: Sequence[str] = ("train", "val"), images: bool = False
+    root: str | os.PathLike[str],
+    splits: Sequence[str] = ("train", "val"),
+    images: bool = False,
+    panoptic: bool = False,
 ) -> list[Fault]:
     """Refuse data that cannot be trained on; return the faults that do no harm.
 
-    Pictures are decoded only with ``images=True``: it would hold up every start.
+    Pictures are decoded only with ``images=True``: it would hold up every start. The arguments are those of
+    :func:`check_data`.
 
     Raises:
         DataError: lists the first faults that training cannot go on with, their number, and what to do.
     """
-    faults = check_data(root, splits, images)
+    faults = check_data(root, splits, images, panoptic)
     fatal = [fault for fault in faults if not fault.usable]
     if fatal:
         listed = "\n".join(f"  {fault}" for fault in fatal[:LISTED_FAULTS])
         more = f"\n  and {len(fatal) - LISTED_FAULTS} more" if len(fatal) > LISTED_FAULTS else ""
+        command = f"detr-mini check-data {root}{' --panoptic' if panoptic else ''}"
         raise DataError(
             f"cannot train on {root}: {len(fatal)} fault{'s' if len(fatal) > 1 else ''}\n{listed}{more}\n"
-            f"Mend or remove these, then run `detr-mini check-data {root}` until it reports none."
+            f"Mend or remove these, then run `{command}` until it reports none."
         )
     return faults
+
+
+def _split_check(root: str | os.PathLike[str], split: str, images: bool, panoptic: bool) -> SplitCheck:
+    if panoptic:
+        folder, file, segment_folder = find_panoptic_split(root, split)
+        return PanopticCheck(folder, file, segment_folder, images)
+    return _InstanceCheck(*find_split(root, split), images)
 
 
 class _InstanceCheck(SplitCheck):

@@ -32,7 +32,8 @@ class Fault:
     """One fault: in which file, where in it, the value found there, and what is wrong with it.
 
     ``usable`` marks what training goes on with: boxes without area, which the reader leaves out as DETR's
-    own training does, and faulty segmentations, which detection does not read.
+    own training does; faulty segmentations, which detection does not read; and in panoptic data images without
+    annotation, a second segment of one kind of stuff, and areas that the pixels do not have.
     """
 
     file: str

@@ -45,9 +45,13 @@ def find_split(root: str | os.PathLike[str], split: str) -> tuple[Path, Path]:
         annotations = root / "annotations" / f"instances_{name}.json"
         if annotations.is_file():
             return root / name, annotations
+    panoptic = [name for name in split_names(split) if (root / "annotations" / f"panoptic_{name}.json").is_file()]
+    hint = f"To make Tiny Town there: detr-mini make-data {root}"
+    if panoptic:
+        hint = f"There is panoptic_{panoptic[0]}.json, which is read with --panoptic"
     raise NotFoundError(
         f"no {split} annotations: looked for {root / 'annotations'}/instances_{split}.json and "
-        f"instances_{split}2017.json. To make Tiny Town there: detr-mini make-data {root}"
+        f"instances_{split}2017.json. {hint}"
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 LARGEST = 1e9  # no coordinate, area or side comes near it; a NaN fails the comparison too
 HIGHEST_CATEGORY = 99_999  # the model has a class slot for every id up to the highest
+HIGHEST_SEGMENT = 2**24 - 1  # three bytes of a pixel hold its segment
 
 
 class Rule(NamedTuple):
@@ -57,6 +58,21 @@ ANNOTATION = {
     ),
     "area": Rule(lambda v: is_number(v) and v >= 0, "must be a finite number of pixels, 0 or more"),
     "iscrowd": Rule(lambda v: type(v) is int and v in (0, 1), "must be 0, or 1 for a crowd"),
+}
+PANOPTIC_CATEGORY = CATEGORY | {
+    "isthing": Rule(lambda v: type(v) is int and v in (0, 1), "must be 1 for things, which are counted, or 0 for stuff")
+}
+PANOPTIC_ANNOTATION = {
+    "image_id": _ID,
+    "file_name": Rule(lambda v: type(v) is str and v != "", "must be the name of a PNG file"),
+    "segments_info": Rule(lambda v: type(v) is list, "must be a list of segments"),
+}
+SEGMENT = {
+    "id": Rule(
+        lambda v: is_whole(v) and 0 < v <= HIGHEST_SEGMENT,
+        f"must be a whole number from 1 to {HIGHEST_SEGMENT}: a pixel has three bytes for it, and 0 is no segment",
+    ),
+    **{key: ANNOTATION[key] for key in ("category_id", "bbox", "area", "iscrowd")},
 }
 
 
