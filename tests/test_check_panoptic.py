@@ -613,9 +613,9 @@ def test_large_folders_are_not(folder: Folder, monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.fixture(scope="module")
-def spoilt(sound_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def spoiled(sound_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A folder whose annotation file or PNG each example writes anew; what is larger than a megapixel is refused."""
-    root = Path(shutil.copytree(sound_folders["val2017"], tmp_path_factory.mktemp("spoilt") / "folder"))
+    root = Path(shutil.copytree(sound_folders["val2017"], tmp_path_factory.mktemp("spoiled") / "folder"))
     shutil.copy(by_hand.png(root, 139), root / "sound.png")
     shutil.copy(root / "annotations" / "panoptic_val2017.json", root / "sound.json")
     with pytest.MonkeyPatch.context() as patch:
@@ -654,43 +654,43 @@ def restore(root: Path, png: bytes | None = None, text: bytes | None = None) -> 
 @pytest.mark.timeout(3000)
 @share(0.5)
 @given(data=st.data())
-def test_changed_annotations_are_judged_right(spoilt: Path, data: st.DataObject) -> None:
-    restore(spoilt, text=data.draw(changed(json.loads((spoilt / "sound.json").read_text()))))
-    event("accepted" if verdict_is_right(spoilt) else "refused")
+def test_changed_annotations_are_judged_right(spoiled: Path, data: st.DataObject) -> None:
+    restore(spoiled, text=data.draw(changed(json.loads((spoiled / "sound.json").read_text()))))
+    event("accepted" if verdict_is_right(spoiled) else "refused")
 
 
 @pytest.mark.timeout(3000)
 @share(0.3)
 @given(data=st.data())
-def test_damaged_annotation_files_are_judged_right(spoilt: Path, data: st.DataObject) -> None:
-    text = damaged_text((spoilt / "sound.json").read_text()) | JSON.map(lambda value: json.dumps(value).encode())
-    restore(spoilt, text=data.draw(text))
-    event("accepted" if verdict_is_right(spoilt) else "refused")
+def test_damaged_annotation_files_are_judged_right(spoiled: Path, data: st.DataObject) -> None:
+    text = damaged_text((spoiled / "sound.json").read_text()) | JSON.map(lambda value: json.dumps(value).encode())
+    restore(spoiled, text=data.draw(text))
+    event("accepted" if verdict_is_right(spoiled) else "refused")
 
 
 @pytest.mark.timeout(3000)
 @share(0.3)
 @given(data=st.data())
-def test_damaged_png_files_are_judged_right(spoilt: Path, data: st.DataObject) -> None:
-    png = data.draw(damaged((spoilt / "sound.png").read_bytes()))
-    restore(spoilt, png=with_right_checksums(png) if data.draw(st.booleans()) else png)
-    event("accepted" if verdict_is_right(spoilt) else "refused")
+def test_damaged_png_files_are_judged_right(spoiled: Path, data: st.DataObject) -> None:
+    png = data.draw(damaged((spoiled / "sound.png").read_bytes()))
+    restore(spoiled, png=with_right_checksums(png) if data.draw(st.booleans()) else png)
+    event("accepted" if verdict_is_right(spoiled) else "refused")
 
 
 @pytest.mark.timeout(3000)
 @share(0.3)
 @given(data=st.data())
-def test_repainted_png_files_are_judged_right(spoilt: Path, data: st.DataObject) -> None:
+def test_repainted_png_files_are_judged_right(spoiled: Path, data: st.DataObject) -> None:
     """Pixels of the PNG get other ids, known and unknown."""
-    ids = read_segment_ids(spoilt / "sound.png")
+    ids = read_segment_ids(spoiled / "sound.png")
     before = set(np.unique(ids).tolist())
     known = st.sampled_from(sorted(before))
     for _ in range(data.draw(st.integers(1, 3))):
         y, x = data.draw(st.integers(0, 29)), data.draw(st.integers(0, 39))
         height, width = data.draw(st.integers(1, 30)), data.draw(st.integers(1, 40))
         ids[y : y + height, x : x + width] = data.draw(known | st.integers(0, 2**24 - 1))
-    restore(spoilt)
-    segment_ids_to_image(ids).save(by_hand.png(spoilt, 139))
-    accepted = verdict_is_right(spoilt)
+    restore(spoiled)
+    segment_ids_to_image(ids).save(by_hand.png(spoiled, 139))
+    accepted = verdict_is_right(spoiled)
     assert accepted == (set(np.unique(ids).tolist()) - {0} == before - {0})
     event("accepted" if accepted else "refused")
