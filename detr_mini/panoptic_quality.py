@@ -30,17 +30,17 @@ class Tally(NamedTuple):
 
     @property
     def sq(self) -> float:
-        """Segmentation quality: the mean IoU of what was found; 0 where nothing was."""
+        """Segmentation quality, the mean IoU of what was found; 0 where nothing was."""
         return self.iou / self.matched if self.matched else 0.0
 
     @property
     def rq(self) -> float:
-        """Recognition quality: the F1 score of finding; 0 where nothing was found."""
+        """Recognition quality, the F1 score of finding; 0 where nothing was found."""
         return self.matched / (self.matched + (self.wrong + self.missed) / 2) if self.matched else 0.0
 
     @property
     def pq(self) -> float:
-        """Panoptic quality: SQ times RQ."""
+        """Panoptic quality, SQ times RQ."""
         return self.sq * self.rq
 
 

@@ -238,3 +238,62 @@ def test_the_mask_terms_of_a_batch_without_objects_are_zero() -> None:
     assert losses["loss_mask"] == losses["loss_dice"] == 0
     sum(losses.values()).backward()
     assert not model.mask_head.lay1.weight.grad.any()
+
+
+def hand_made(masks: Tensor) -> dict[str, Tensor]:
+    """What a model says of one image that gives these masks ``(N, h, w)``."""
+    n = len(masks)
+    return {"pred_logits": torch.zeros(1, n, 6), "pred_boxes": torch.zeros(1, n, 4), "pred_masks": masks[None]}
+
+
+def test_masks_come_with_the_sizes_that_the_model_saw() -> None:
+    outputs = hand_made(torch.zeros(3, 4, 5))
+    sizes = torch.tensor([[16, 20]])
+    (plain,) = make().postprocess(outputs, sizes)
+    (found,) = make().postprocess(outputs, sizes, torch.tensor([[8, 10]]))
+    assert found.keys() - plain.keys() == {"masks"}
+    assert_close({key: found[key] for key in plain}, plain)
+    assert found["masks"].dtype == torch.bool
+    assert found["masks"].shape == (3, 16, 20)
+
+
+def test_masks_are_resized_before_the_threshold() -> None:
+    """Between 1 and -4 a straight line falls below 0 after a fifth of the way; a mask of 0 and 1 would end half way."""
+    outputs = hand_made(torch.tensor([[[1.0, -4.0]]]))
+    to_the_batch = make().postprocess(outputs, torch.tensor([[1, 20]]), torch.tensor([[1, 20]]))
+    assert to_the_batch[0]["masks"].sum() == 7, (
+        "5 of the first half's 10, and a fifth of the 10 between the two centers"
+    )
+    to_the_image = make().postprocess(outputs, torch.tensor([[1, 20]]), torch.tensor([[1, 2]]))
+    assert to_the_image[0]["masks"].equal(to_the_batch[0]["masks"])
+
+
+def test_masks_are_cut_out_of_the_batch_and_then_resized() -> None:
+    masks = torch.full((2, 4, 6), -1.0)
+    masks[1, :2, :3] = 1  # the picture; the rest is padding
+    outputs = hand_made(masks)
+    sizes, seen = torch.tensor([[10, 12]]), torch.tensor([[4, 6]])
+    (found,) = make().postprocess(outputs, sizes, seen, (8, 12))
+    assert not found["masks"][0].any()
+    assert found["masks"][1].all()
+    (whole,) = make().postprocess(outputs, sizes, seen)
+    assert whole["masks"][1, :5, :6].all(), "without the size of the batch the masks are those of the picture"
+    assert not whole["masks"][1, 5:].any()
+    outputs["pred_masks"][0, 1, 0, 0] = -9
+    (found,) = make().postprocess(outputs, sizes, seen, (8, 12))
+    assert not found["masks"][1, :5, :4].any(), "a cell is two pixels of the batch: five by four of the image"
+    assert found["masks"][1, -1, -1]
+
+
+def test_an_image_of_a_batch_has_the_masks_that_it_has_alone() -> None:
+    model = make()
+    samples = pictures((64, 96), (96, 64))  # whole cells of the coarsest map
+    with torch.no_grad():
+        together, alone = model(samples), model(samples[:1])
+    sizes, seen = torch.tensor([[32, 48], [50, 30]]), torch.tensor([[64, 96], [96, 64]])
+    found = model.postprocess(together, sizes, seen, (96, 96))
+    (expected,) = model.postprocess(alone, sizes[:1], seen[:1])
+    differ = found[0]["masks"] != expected["masks"]
+    assert 0.05 < expected["masks"].float().mean() < 0.9
+    assert not differ[:, :-1, :].any(), "at the edge to the padding a pixel is between the two"
+    assert found[1]["masks"].shape == (6, 50, 30)

@@ -70,9 +70,37 @@ class DETRSegmentation(Deployable):
         masks = SlotMasks(self, seen)
         return outputs | {"pred_masks": masks if self.training else masks.all()}
 
-    def postprocess(self, outputs: dict[str, Any], sizes: Tensor) -> list[dict[str, Tensor]]:
-        """Turn outputs of this model into detections, without their masks: see :func:`.detr.postprocess`."""
-        return postprocess(outputs, sizes)
+    @torch.no_grad()
+    def postprocess(
+        self,
+        outputs: dict[str, Any],
+        sizes: Tensor,
+        processed_sizes: Tensor | None = None,
+        padded_size: tuple[int, int] | None = None,
+    ) -> list[dict[str, Tensor]]:
+        """Turn outputs of this model into detections: see :func:`.detr.postprocess`.
+
+        A pixel is in a mask if the probability there is above one half, once the logits were resized to the original
+        image. Published is the other order: a threshold at the size of the batch, then the nearest pixel.
+
+        Args:
+            outputs: what the model returned.
+            sizes: ``(B, 2)``, height and width of each original image in pixels.
+            processed_sizes: ``(B, 2)``, those of each image as the model saw it, without padding. None: no masks.
+            padded_size: height and width of the batch; None where nothing is padded.
+
+        Returns:
+            For each image ``scores`` ``(N,)``, ``labels`` ``(N,)``, ``boxes`` ``(N, 4)`` as xyxy in pixels, and with
+            ``processed_sizes`` ``masks`` ``(N, H, W)`` bool at the size of the original image.
+        """
+        found = postprocess(outputs, sizes)
+        if processed_sizes is None:
+            return found
+        for one, logits, seen, size in zip(
+            found, outputs["pred_masks"].float(), processed_sizes.tolist(), sizes.tolist(), strict=True
+        ):
+            one["masks"] = at_size(at_size(logits, seen, padded_size), size) > 0  # a logit of 0 is one half
+        return found
 
 
 class SlotMasks:
