@@ -1,4 +1,4 @@
-"""Evaluation: COCO average precision, by pycocotools.
+"""Evaluation: COCO average precision, by pycocotools, and panoptic quality.
 
 Chapter: *Evaluation*, ``book/15_evaluate``.
 """
@@ -6,7 +6,7 @@ Chapter: *Evaluation*, ``book/15_evaluate``.
 import contextlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +15,15 @@ from torchvision.ops import batched_nms
 from tqdm import tqdm
 
 from detr_mini import distributed
-from detr_mini.data import CocoDetection, DetectionDataset, Target, collate, read_batches
+from detr_mini.data import CocoDetection, DetectionDataset, PanopticDataset, Target, collate, read_batches
+from detr_mini.mask_results import detections_with_masks, has_mask, run_lengths, tallies_of_segments
 from detr_mini.modeling.build import Detector
 from detr_mini.modeling.detr import postprocess
+from detr_mini.modeling.nested_tensor import NestedTensor
+from detr_mini.modeling.segmentation import DETRSegmentation
+from detr_mini.panoptic_quality import Tally, panoptic_quality
+
+T = TypeVar("T")
 
 COCO_NAMES = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 COCO_AREA_BINS = (32**2, 96**2)  # pixels: small below the first, large above the second
@@ -26,7 +32,7 @@ COCO_AREA_BINS = (32**2, 96**2)  # pixels: small below the first, large above th
 def evaluate(
     model: Detector, dataset: DetectionDataset, *, batch_size: int = 16, workers: int = 0, progress: bool = False
 ) -> dict[str, float]:
-    """The twelve numbers of COCO's detection challenge, in [0, 1]; -1 where the data has no such objects.
+    """The twelve numbers of COCO's detection challenge; for a model with masks those of its masks and segments too.
 
     Args:
         model: on any device, where it stays; it is put into evaluation mode for as long as this takes.
@@ -36,11 +42,27 @@ def evaluate(
         progress: show a bar.
 
     Returns:
-        ``COCO_NAMES`` to values, as pycocotools computes them. The bins of small, medium and large objects are COCO's
-        own unless the annotation file brings others (``info.area_bins``, two areas in pixels).
+        Values in [0, 1], or -1 where the data has no such objects.
+
+        ``COCO_NAMES``, as pycocotools computes them. The bins of small, medium and large objects are COCO's own
+        unless the annotation file brings others (``info.area_bins``, two areas in pixels).
+
+        For a model with masks, the same of its masks, as ``mask_AP`` and so on, if every object is annotated with one.
+
+        For a model with masks and a :class:`.PanopticDataset`, the nine of :func:`.panoptic_quality`.
     """
-    results = detect(model, dataset, batch_size=batch_size, workers=workers, progress=progress)
-    return distributed.broadcast(coco_metrics(dataset, results) if distributed.rank() == 0 else {})
+    model_has_masks = isinstance(model, DETRSegmentation)
+    panoptic = dataset if model_has_masks and isinstance(dataset, PanopticDataset) else None
+    results, tallies = _measure(model, dataset, panoptic, batch_size, workers, progress)
+    numbers: dict[str, float] = {}
+    if distributed.rank() == 0:
+        numbers = coco_metrics(dataset, results)
+        if model_has_masks and all(map(has_mask, dataset.coco.anns.values())):
+            of_masks = coco_metrics(dataset, results, masks=True)
+            numbers |= {f"mask_{name}": value for name, value in of_masks.items()}
+        if panoptic is not None:
+            numbers |= panoptic_quality(tallies, panoptic.class_names, panoptic.stuff)
+    return distributed.broadcast(numbers)  # type: ignore[no-any-return]
 
 
 def detect(
@@ -50,20 +72,50 @@ def detect(
 
     Several processes take a share each, and all get the whole list. The arguments are those of :func:`evaluate`.
     """
+    return _measure(model, dataset, None, batch_size, workers, progress)[0]
+
+
+def _measure(
+    model: Detector,
+    dataset: DetectionDataset,
+    panoptic: PanopticDataset | None,
+    batch_size: int,
+    workers: int,
+    progress: bool,
+) -> tuple[list[dict[str, Any]], list[dict[int, Tally]]]:
+    """What :func:`detect` gives and, with segments to compare with, the tallies of all images, in one pass."""
+    mine = _my_batches(dataset, batch_size)
     batches: DataLoader[Any] = DataLoader(
         dataset,  # type: ignore[arg-type]
-        batch_sampler=_my_batches(dataset, batch_size),
+        batch_sampler=mine,
         collate_fn=collate,
         num_workers=workers,
     )
     results: list[dict[str, Any]] = []
+    tallies: list[dict[int, Tally]] = []
     with evaluation_mode(model):
         bar = tqdm(read_batches(batches), "evaluate", len(batches), disable=not progress, leave=False)
-        for outputs, targets in _outputs(model, bar):
-            sizes = torch.stack([target["orig_size"] for target in targets])
-            for target, found in zip(targets, model.postprocess(outputs, sizes), strict=True):
+        for indices, (samples, targets, outputs) in zip(mine, _outputs(model, bar), strict=True):
+            for target, found in zip(targets, _found(model, samples, targets, outputs), strict=True):
                 results += coco_results(int(target["image_id"]), found)
-    return [result for share in distributed.all_gather(results) for result in share]
+            if panoptic is not None and isinstance(model, DETRSegmentation):
+                tallies += tallies_of_segments(model, samples, outputs, panoptic, indices)
+    return _of_all(results), _of_all(tallies)
+
+
+def _of_all(mine: list[T]) -> list[T]:
+    """What all processes have, in every process."""
+    return [one for share in distributed.all_gather(mine) for one in share]
+
+
+def _found(
+    model: Detector, samples: NestedTensor, targets: list[Target], outputs: dict[str, Any]
+) -> Iterable[dict[str, Tensor]]:
+    """The detections of each image of a batch, with masks where the model has them."""
+    sizes = torch.stack([target["orig_size"] for target in targets])
+    if isinstance(model, DETRSegmentation):
+        return detections_with_masks(model, samples, outputs, sizes)
+    return model.postprocess(outputs, sizes)
 
 
 @contextlib.contextmanager
@@ -79,11 +131,11 @@ def evaluation_mode(model: nn.Module) -> Iterator[None]:
 
 
 @torch.no_grad()
-def _outputs(model: Detector, batches: Iterable[Any]) -> Iterator[tuple[dict[str, Any], list[Target]]]:
-    """What the model makes of each batch, on its own device, and the batch's targets."""
+def _outputs(model: Detector, batches: Iterable[Any]) -> Iterator[tuple[NestedTensor, list[Target], dict[str, Any]]]:
+    """Each batch, and what the model makes of it, on the model's device."""
     device = next(model.parameters()).device
     for samples, targets in batches:
-        yield model(samples.to(device)), targets
+        yield samples, targets, model(samples.to(device))
 
 
 def _my_batches(dataset: DetectionDataset, batch_size: int) -> list[list[int]]:
@@ -92,14 +144,16 @@ def _my_batches(dataset: DetectionDataset, batch_size: int) -> list[list[int]]:
     return [batch.tolist() for batch in batches[distributed.rank() :: distributed.world_size()]]
 
 
-def coco_metrics(dataset: DetectionDataset, results: list[dict[str, Any]]) -> dict[str, float]:
-    """Compare COCO results with the annotations of ``dataset``; see :func:`evaluate`."""
+def coco_metrics(dataset: DetectionDataset, results: list[dict[str, Any]], *, masks: bool = False) -> dict[str, float]:
+    """Compare COCO results with the annotations of ``dataset``, by boxes or by masks; see :func:`evaluate`."""
     from pycocotools.cocoeval import COCOeval
 
     if not results:
         return dict.fromkeys(COCO_NAMES, 0.0)
+    if masks:  # beside a box, pycocotools would take the box's area for the mask's
+        results = [{name: value for name, value in result.items() if name != "bbox"} for result in results]
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress and its table
-        coco_eval = COCOeval(dataset.coco, dataset.coco.loadRes(results), "bbox")
+        coco_eval = COCOeval(dataset.coco, dataset.coco.loadRes(results), "segm" if masks else "bbox")
         small, medium = dataset.coco.dataset.get("info", {}).get("area_bins", COCO_AREA_BINS)
         coco_eval.params.areaRng = [[0, 1e10], [0, small], [small, medium], [medium, 1e10]]
         coco_eval.evaluate()
@@ -126,7 +180,7 @@ def layer_outputs(
     parts: dict[str, list[Tensor]] = {"pred_logits": [], "pred_boxes": []}
     images: dict[str, list[Tensor]] = {"image_id": [], "orig_size": []}
     with evaluation_mode(model):
-        for outputs, targets in _outputs(model, batches):
+        for _, targets, outputs in _outputs(model, batches):
             layers = [*outputs.get("aux_outputs", []), outputs]
             for name, part in parts.items():
                 part.append(torch.stack([layer[name] for layer in layers]).cpu())
@@ -169,10 +223,17 @@ def non_maximum_suppression(found: dict[str, Tensor], iou: float) -> dict[str, T
 
 
 def coco_results(image_id: int, found: dict[str, Tensor]) -> list[dict[str, Any]]:
-    """One image's detections, xyxy in pixels from :func:`.postprocess`, as COCO writes them: xywh and class by id."""
+    """One image's detections as COCO writes them: class by id, boxes xywh in pixels, masks as run lengths.
+
+    ``found`` comes from the model's ``postprocess``, with or without ``masks``.
+    """
     xywh = found["boxes"].cpu().clone()
     xywh[:, 2:] -= xywh[:, :2]
-    return [
+    results: list[dict[str, Any]] = [
         {"image_id": image_id, "category_id": label, "bbox": box, "score": score}
         for label, box, score in zip(found["labels"].tolist(), xywh.tolist(), found["scores"].tolist(), strict=True)
     ]
+    if "masks" in found:
+        for result, mask in zip(results, run_lengths(found["masks"]), strict=True):
+            result["segmentation"] = mask
+    return results
