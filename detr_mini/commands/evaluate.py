@@ -20,17 +20,24 @@ from detr_mini.commands.options import (
     require_sound,
 )
 
+SUMMARY = "print COCO's twelve numbers, by pycocotools, and for a model with masks those of its masks"
 EXAMPLES = [
     "--data data/tiny_town --weights nano",
     "--data /path/to/coco --weights detr-r50-e632da11.pth --device cuda",
+    "--data data/tiny_town --weights runs/masks/model.safetensors --panoptic",
 ]
 
 
 def add(commands: Commands) -> None:
     """Add the command with its options."""
-    command = add_command(commands, "evaluate", run, "print COCO's twelve numbers, by pycocotools", EXAMPLES)
+    command = add_command(commands, "evaluate", run, SUMMARY, EXAMPLES)
     add_data(command)
     command.add_argument("--split", default="val", metavar="NAME", help="default %(default)s")
+    command.add_argument(
+        "--panoptic",
+        action="store_true",
+        help="compare with panoptic_SPLIT.json, things and stuff, and print PQ, SQ and RQ too; for a model with masks",
+    )
     command.add_argument("--batch-size", type=count, default=16, metavar="N", help="default %(default)s")
     command.add_argument("--json", type=Path, metavar="FILE", help="write the numbers here too")
     add_weights(command)
@@ -40,22 +47,35 @@ def add(commands: Commands) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Print and store the twelve numbers."""
+    """Print and store the numbers."""
     from detr_mini import distributed
-    from detr_mini.data import CocoDetection, eval_transforms
+    from detr_mini.data import CocoDetection, CocoPanoptic, eval_transforms
+    from detr_mini.errors import ConfigError
     from detr_mini.evaluation import evaluate
+    from detr_mini.modeling.segmentation import DETRSegmentation
     from detr_mini.weights import load_detector
 
     with distributed.processes(device(options.device)) as here:
-        require_sound(options.data, (options.split,))
+        require_sound(options.data, (options.split,), panoptic=options.panoptic)
         model = load_detector(options.weights, device=here, **settings.config_overrides(options.set))
+        has_masks = isinstance(model, DETRSegmentation)
+        if options.panoptic and not has_masks:
+            raise ConfigError(
+                f"--panoptic compares masks, but the model {options.weights} has none. Leave --panoptic out to compare "
+                f"boxes, or name a model with masks: '{PROGRAM} train --panoptic --set config.masks=true' trains one"
+            )
         prepare = eval_transforms(model.config.image_size, model.config.max_size)
-        dataset = CocoDetection(options.data, options.split, prepare)
+        kind = CocoPanoptic if options.panoptic else CocoDetection
+        dataset = kind(options.data, options.split, prepare)
         first = distributed.rank() == 0
         if first and (difference := other_names(model.class_names, dataset.class_names)):
             print(f"{PROGRAM} evaluate: {difference}", file=sys.stderr)
         results = evaluate(model, dataset, batch_size=options.batch_size, workers=options.workers, progress=first)
     if first:
+        if has_masks and "mask_AP" not in results:
+            print(
+                f"{PROGRAM} evaluate: objects are annotated without a mask; boxes alone are compared", file=sys.stderr
+            )
         _report(results, options.json)
 
 
@@ -72,8 +92,9 @@ def _report(results: Mapping[str, float], file: Path | None) -> None:
     from detr_mini.errors import StorageError
     from detr_mini.files import write_atomically
 
+    width = max(map(len, results)) + 1
     for name, value in results.items():
-        print(f"{name:6} {value:.3f}")
+        print(f"{name:{width}} {value:.3f}")
     if file is None:
         return
     try:
