@@ -118,7 +118,7 @@ def marked(image, found, names):
     return (pixels(image, found, names) != pixels(image, found, dict.fromkeys(names, ""))).any(-1)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(
     height=st.integers(1, 60),
     width=st.integers(1, 60),
@@ -145,9 +145,11 @@ def test_any_ids_give_the_same_picture_of_the_size_of_that_with_boxes(height, wi
 def test_a_segment_is_mixed_with_the_colour_of_its_class_and_stuff_less():
     ids = torch.zeros(600, 900, dtype=torch.int64)
     ids[:, 300:600], ids[:, 600:] = 1, 2
-    picture = pixels(gray(600, 900), segments_of(ids, 3, 7, stuff={7}), NAMELESS)
+    image = gray(600, 900)
+    image[:, :, :300] = torch.tensor([200, 40, 40])[:, None, None].to(torch.uint8)
+    picture = pixels(image, segments_of(ids, 3, 7, stuff={7}), NAMELESS)
     blue, vermilion = (np.array(ImageColor.getrgb(COLOURS[name])) for name in ("blue", "vermilion"))
-    assert picture[300, 150].tolist() == [128, 128, 128], "without a segment"
+    assert picture[300, 150].tolist() == [200, 40, 40], "without a segment"
     assert picture[300, 450] == pytest.approx(0.62 * blue + 0.38 * 128, abs=1.5)
     assert picture[300, 750] == pytest.approx(0.34 * vermilion + 0.66 * 128, abs=1.5)
 
@@ -209,6 +211,28 @@ def test_segments_of_a_small_image_stay_whole_pixels():
     assert not tinted[[110, 390]].any()
 
 
+def test_an_enlarged_image_has_no_segment_between_two():
+    ids = halves(96, 128, first=1, second=3)
+    ids[:10] = 2
+    row = pixels(gray(96, 128, 60), segments_of(ids, 3, 7, 5), NAMELESS | {5: ""})[400]
+    assert (row.min(-1) > 225).sum() <= 3, "one line"
+
+
+def test_the_order_of_the_segments_in_the_list_means_nothing():
+    found = segments_of(halves(600, 900), 3, 7)
+    turned = {**found, "segments": found["segments"][::-1]}
+    assert (pixels(gray(600, 900), found, NAMES) == pixels(gray(600, 900), turned, NAMES)).all()
+
+
+def test_a_name_prefers_a_place_where_all_of_it_fits():
+    ids = torch.zeros(600, 900, dtype=torch.int64)
+    ids[100:190, 100:190] = 1  # with more room around a point, but narrower than the name
+    ids[400:440, 100:500] = 1
+    rows, columns = marked(gray(600, 900), segments_of(ids, 3), {3: "a long-haired dog"}).nonzero()
+    assert rows.min() > 400
+    assert columns.max() < 500
+
+
 @pytest.mark.parametrize("others", [(), (slice(100, 120), slice(50, 800)), (slice(100, 200), slice(700, 800))])
 @pytest.mark.parametrize("part", [(slice(300, 500), slice(100, 300)), (slice(540, 600), slice(0, 900))])
 def test_a_name_stands_where_its_segment_has_most_room(part, others):
@@ -243,6 +267,13 @@ def test_names_do_not_cover_each_other():
     ids[280:320, 400:436], ids[280:320, 436:472] = 1, 2
     assert marked(gray(600, 900), segments_of(ids.where(ids == 2, 0), 3, 3), NAMES)[:, 440:].any()
     assert not marked(gray(600, 900), segments_of(ids, 3, 3), NAMES)[:, 444:].any()
+    ids[320:330, 436:472] = 2
+    assert not marked(gray(600, 900), segments_of(ids, 3, 3), NAMES)[:, :428].any(), "the larger one has its name"
+    ids[250:350, 436:466], ids[250:350, 466:] = 2, 0
+    both = segments_of(ids, 3, 7, stuff={7})
+    assert marked(gray(600, 900), {**both, "segments": both["segments"][1:]}, NAMES)[:, 440:].any()
+    assert marked(gray(600, 900), both, NAMES)[:, :428].any(), "a thing has its name before stuff"
+    assert not marked(gray(600, 900), both, NAMES)[:, 444:].any()
 
 
 def test_the_name_of_stuff_is_quieter():
