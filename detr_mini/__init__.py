@@ -29,6 +29,7 @@ __all__ = [
     "postprocess",
     "postprocess_panoptic",
     "predict",
+    "predict_panoptic",
     "save",
     "train",
     "translate",
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from detr_mini.modeling.detr import DETR, postprocess
     from detr_mini.modeling.nested_tensor import NestedTensor
     from detr_mini.modeling.segmentation import DETRSegmentation, postprocess_panoptic
-    from detr_mini.prediction import predict
+    from detr_mini.prediction import predict, predict_panoptic
     from detr_mini.training.recipe import Recipe
     from detr_mini.training.train import train
     from detr_mini.translation import translate
@@ -67,7 +68,7 @@ else:
         "modeling.detr": ("DETR", "postprocess"),
         "modeling.nested_tensor": ("NestedTensor",),
         "modeling.segmentation": ("DETRSegmentation", "postprocess_panoptic"),
-        "prediction": ("predict",),
+        "prediction": ("predict", "predict_panoptic"),
         "training.recipe": ("Recipe",),
         "training.train": ("train",),
         "translation": ("translate",),

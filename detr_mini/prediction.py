@@ -1,26 +1,39 @@
-"""Prediction: images in, boxes out.
+"""Prediction: images in, boxes or segments out.
 
 Chapter: *A tour*, ``book/01_tour``.
 """
 
 import os
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import torch
 from PIL import Image
+from scipy import ndimage
 from torch import Tensor
 
 from detr_mini.data import eval_transforms, read_image
 from detr_mini.data.image import image_size, image_to_tensor
+from detr_mini.data.panoptic import Segments
 from detr_mini.errors import ConfigError, ImageError
 from detr_mini.evaluation import evaluation_mode
 from detr_mini.modeling.build import Detector
+from detr_mini.modeling.segmentation import THRESHOLD, DETRSegmentation, postprocess_panoptic
 
 ImageLike = str | os.PathLike[str] | Image.Image | Tensor
+T = TypeVar("T")
 
 
-@torch.no_grad()
+class _Batch(NamedTuple):
+    outputs: dict[str, Any]  # of the model
+    processed_sizes: Tensor  # (B, 2), height and width of each image as the model saw it
+    sizes: Tensor  # (B, 2), those of each original image
+
+
+_Reader: TypeAlias = Callable[[_Batch], Iterable[T]]  # from a batch to what is said of each of its images
+
+
 def predict(
     model: Detector, images: Sequence[ImageLike], *, threshold: float = 0.7, batch_size: int = 8
 ) -> list[dict[str, Tensor]]:
@@ -45,26 +58,133 @@ def predict(
         ImageError: an image that cannot be read or used; the message names its file.
         ConfigError: a threshold outside of [0, 1], a batch size below 1, or a single image instead of a list.
     """
+    return _read(model, images, batch_size, _boxes(model, threshold))
+
+
+def predict_panoptic(
+    model: Detector, images: Sequence[ImageLike], *, threshold: float = THRESHOLD, batch_size: int = 8
+) -> list[Segments]:
+    """One segment for every pixel of images of any size, by a model with masks: see :func:`.postprocess_panoptic`.
+
+    Images are read and put into batches as by :func:`predict`. The masks of one image at a time are in memory at the
+    size that the model saw it in; the ids of all images are, with 8 bytes a pixel.
+
+    Args:
+        model: with masks, on any device. Which of its classes are stuff, ``model.stuff`` says.
+        images: as for :func:`predict`.
+        threshold: a slot that is less sure of its class has no segment; 0.85 is the published value.
+        batch_size: images that go through the model at once, at most.
+
+    Returns:
+        For each image ``ids`` ``(H, W)`` int64 at its own size, the segment of every pixel, and ``segments``, for each
+        ``id``, ``isthing``, ``category_id``, ``area`` in pixels and ``bbox``, xywh in pixels; on the CPU. Ids begin
+        with 1. Where no slot is sure, all of the image is 0, which in COCO's files means: without a segment.
+
+    Raises:
+        ImageError: as :func:`predict`.
+        ConfigError: as :func:`predict`, or a model without masks.
+    """
+    return _read(model, images, batch_size, _segments(model, threshold))
+
+
+def predict_both(
+    model: Detector,
+    images: Sequence[ImageLike],
+    *,
+    threshold: float = 0.7,
+    panoptic_threshold: float = THRESHOLD,
+    batch_size: int = 8,
+) -> list[tuple[dict[str, Tensor], Segments | None]]:
+    """Boxes and segments from one pass through the model.
+
+    Args:
+        model: with masks or without, on any device.
+        images: as for :func:`predict`.
+        threshold: of :func:`predict`.
+        panoptic_threshold: of :func:`predict_panoptic`.
+        batch_size: images that go through the model at once, at most.
+
+    Returns:
+        For each image what :func:`predict` gives and what :func:`predict_panoptic` gives, or None by a model without
+        masks.
+
+    Raises:
+        ImageError, ConfigError: as :func:`predict`.
+    """
+    _require_share("panoptic_threshold", panoptic_threshold)
+    boxes, segments = _boxes(model, threshold), None
+    if isinstance(model, DETRSegmentation):
+        segments = _segments(model, panoptic_threshold)
+
+    def both(batch: _Batch) -> Iterable[tuple[dict[str, Tensor], Segments | None]]:
+        return zip(boxes(batch), segments(batch) if segments else [None] * len(batch.sizes), strict=True)
+
+    return _read(model, images, batch_size, both)
+
+
+@torch.no_grad()
+def _read(model: Detector, images: Sequence[ImageLike], batch_size: int, read: _Reader[T]) -> list[T]:
+    """What ``read`` says of each image, once the model has seen it in a batch of its size."""
     if isinstance(images, (str, os.PathLike, Image.Image)) or (isinstance(images, Tensor) and images.ndim == 3):
-        raise ConfigError("predict takes a list of images; for a single one write [image]")
-    if not 0 <= threshold <= 1:
-        raise ConfigError(f"threshold={threshold} must lie between 0 and 1, as scores do")
+        raise ConfigError("images are given as a list; for a single one write [image]")
     if batch_size < 1:
         raise ConfigError(f"batch_size={batch_size} must be at least 1")
     device = next(model.parameters()).device
     prepare = eval_transforms(model.config.image_size, model.config.max_size)
-    detections: list[dict[str, Tensor]] = [{} for _ in images]
+    said: dict[int, T] = {}
     with evaluation_mode(model):
-        for batch in _batches_of_one_size(images, batch_size):
+        for numbers in _batches_of_one_size(images, batch_size):
             samples, sizes = [], []
-            for index in batch:
-                image = to_image(images[index])
+            for number in numbers:
+                image = to_image(images[number])
                 sizes.append(image.shape[-2:])
                 samples.append(prepare(image).to(device))
-            found = model.postprocess(model(samples), torch.tensor(sizes))
-            for index, one in zip(batch, found, strict=True):
-                detections[index] = _best(one, threshold)
-    return detections
+            processed_sizes = torch.tensor([sample.shape[-2:] for sample in samples])
+            said |= zip(numbers, read(_Batch(model(samples), processed_sizes, torch.tensor(sizes))), strict=True)
+    return [said[number] for number in range(len(images))]
+
+
+def _boxes(model: Detector, threshold: float) -> _Reader[dict[str, Tensor]]:
+    """Reads what :func:`predict` gives."""
+    _require_share("threshold", threshold)
+    return lambda batch: [_best(one, threshold) for one in model.postprocess(batch.outputs, batch.sizes)]
+
+
+def _segments(model: Detector, threshold: float) -> _Reader[Segments]:
+    """Reads what :func:`predict_panoptic` gives, image by image."""
+    _require_share("threshold", threshold)
+    if not isinstance(model, DETRSegmentation):
+        raise ConfigError(
+            "this model has no masks, and predict gives its boxes. For segments, train a DETR with masks=True in its "
+            "config; it may start from the weights of one without"
+        )
+    is_thing = {number: number not in model.stuff for number in range(model.config.num_classes)}
+
+    def read(batch: _Batch) -> Iterator[Segments]:
+        for k in range(len(batch.sizes)):
+            one = slice(k, k + 1)
+            outputs = {name: batch.outputs[name][one] for name in ("pred_logits", "pred_masks")}
+            (found,) = postprocess_panoptic(outputs, batch.processed_sizes[one], batch.sizes[one], is_thing, threshold)
+            yield _as_coco(found)
+
+    return read
+
+
+def _as_coco(found: Segments) -> Segments:
+    """On the CPU, with ids from 1 instead of 0, and the box around each segment."""
+    ids = found["ids"].cpu()
+    if found["segments"]:
+        ids += 1
+    segments = [
+        {**segment, "id": segment["id"] + 1, "bbox": [x.start, y.start, x.stop - x.start, y.stop - y.start]}
+        for segment, (y, x) in zip(found["segments"], ndimage.find_objects(ids.numpy()), strict=True)
+    ]
+    return {"ids": ids, "segments": segments}
+
+
+def _require_share(name: str, value: float) -> None:
+    if not 0 <= value <= 1:
+        raise ConfigError(f"{name}={value} must lie between 0 and 1, as scores do")
 
 
 def to_image(image: ImageLike) -> Tensor:
