@@ -10,20 +10,29 @@ from PIL import Image
 import detr_mini
 from detr_mini.commands.cli import main
 from detr_mini.commands.images import find_images
-from detr_mini.data import draw_scene
+from detr_mini.commands.predict import PANOPTIC
+from detr_mini.data import CATEGORIES, draw_scene
+from detr_mini.data.panoptic import read_segment_ids
 from detr_mini.modeling.config import get_config
+from detr_mini.modeling.segmentation import THRESHOLD, DETRSegmentation
 
 NAMES = {i: f"class {i}" for i in range(14)}
+ENDINGS = [".boxes.jpg", ".boxes.json", ".panoptic.jpg", ".panoptic.png"]  # by a model with masks, in order
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder to work in, but for weights of a small model, ``w.safetensors``."""
+    """An empty folder to work in, but for the weights of small models, ``w.safetensors`` and, with masks, ``m``."""
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    model = detr_mini.DETR(get_config("nano", hidden_dim=16, nheads=2, num_queries=8)).eval()
+    size = {"hidden_dim": 16, "nheads": 2, "num_queries": 8}
+    model = detr_mini.DETR(get_config("nano", **size)).eval()
     model.class_names = NAMES
     detr_mini.save(model, "w.safetensors")
+    model = detr_mini.build("nano", masks=True, **size)
+    torch.nn.init.constant_(model.detr.class_embed.bias[3:4], 20)  # sure of class 3, in every slot
+    model.class_names = NAMES
+    detr_mini.save(model, "m.safetensors", dtype=None)
     return tmp_path
 
 
@@ -35,6 +44,10 @@ def draw(*names: str) -> None:
 
 def predict(*arguments: str) -> int:
     return main(["predict", "--weights", "w.safetensors", "--threshold", "0", "--device", "cpu", *arguments])
+
+
+def segment(*arguments: str) -> int:
+    return main(["predict", "--weights", "m.safetensors", "--device", "cpu", *arguments])
 
 
 def listed(folder: str) -> list[str]:
@@ -170,7 +183,7 @@ def test_results_are_no_images_of_the_next_call():
     draw("a.png")
     for _ in range(2):
         assert predict(".", "--out", ".") == 0
-        assert listed(".") == ["a.boxes.jpg", "a.boxes.json", "a.png", "w.safetensors"]
+        assert listed(".") == ["a.boxes.jpg", "a.boxes.json", "a.png", "m.safetensors", "w.safetensors"]
 
 
 def test_what_weights_do_not_tell_can_be_set(monkeypatch, capsys):
@@ -234,6 +247,163 @@ def test_models_of_the_drawn_town_say_so(capsys):
     with pytest.raises(SystemExit):
         main(["predict", "--help"])
     assert "chance" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("stuff", [False, True])
+def test_a_model_of_the_whole_town_says_so(stuff, capsys):
+    draw("a.png")
+    model = detr_mini.load("w.safetensors")
+    model.class_names = {one.id: one.name for one in CATEGORIES if stuff or one.id != 13}
+    detr_mini.save(model, "town.safetensors")
+    assert main(["predict", "a.png", "--weights", "town.safetensors", "--device", "cpu"]) == 0
+    error = capsys.readouterr().err
+    assert ("knows a drawn town only (person, car" in error) == stuff
+    assert ("sky, grass, road, water)" in error) == stuff
+
+
+def test_a_model_with_masks_writes_its_segments_too(capsys):
+    draw("a/street.png")
+    assert segment("a/street.png", "--out", "out") == 0
+    wanted = ["street.boxes.json", "street.boxes.jpg", "street.panoptic.png", "street.panoptic.jpg"]
+    assert capsys.readouterr().out.splitlines() == [str(Path("out", name)) for name in wanted]
+    content = json.loads(Path("out/street.boxes.json").read_text())
+    assert (content["threshold"], content["panoptic_threshold"]) == (0.7, 0.85)
+    model, picture = detr_mini.load("m.safetensors"), draw_scene(0).image
+    (found,) = detr_mini.predict_panoptic(model, [picture])
+    assert content["panoptic"] == {"file_name": "street.panoptic.png", "segments_info": found["segments"]}
+    assert len(found["segments"]) > 1
+    assert (read_segment_ids("out/street.panoptic.png") == found["ids"].numpy()).all()
+    assert len(content["detections"]) == len(detr_mini.predict(model, [picture])[0]["scores"]) > 0
+    with Image.open("out/street.panoptic.jpg") as drawn, Image.open("out/street.boxes.jpg") as boxes:
+        assert drawn.size == boxes.size
+        assert drawn.tobytes() != boxes.tobytes()
+
+
+def test_the_tools_of_coco_can_read_the_segments():
+    """What panopticapi asks of an annotation: all ids of the PNG but 0 are listed, once, with a category."""
+    draw("in/a.png", "in/b.png")
+    assert segment("in", "--out", "out") == 0
+    for number, path in enumerate(sorted(Path("out").glob("*.json"))):
+        annotation = {"image_id": number, **json.loads(path.read_text())["panoptic"]}
+        assert annotation.keys() == {"image_id", "file_name", "segments_info"}
+        with Image.open(Path("out", annotation["file_name"])) as file:
+            assert file.mode == "RGB"
+            red, green, blue = (torch.tensor(list(band.tobytes())) for band in file.split())
+        ids = (red + 256 * green + 256**2 * blue).unique().tolist()
+        listed_ids = [one["id"] for one in annotation["segments_info"]]
+        assert sorted(listed_ids) == [k for k in ids if k]
+        for one in annotation["segments_info"]:
+            assert {"id", "category_id", "area", "bbox"} <= one.keys()
+
+
+def test_a_model_with_masks_that_finds_nothing_says_so():
+    draw("a.png")
+    assert segment("a.png", "--panoptic-threshold", "1") == 0
+    content = json.loads(Path("predictions/a.boxes.json").read_text())
+    assert content["panoptic"]["segments_info"] == []
+    assert content["panoptic_threshold"] == 1
+    assert not read_segment_ids("predictions/a.panoptic.png").any()
+    assert listed("predictions") == [f"a{ending}" for ending in ENDINGS]
+
+
+def test_a_model_without_masks_says_nothing_of_segments():
+    draw("a.png")
+    assert predict("a.png") == 0
+    content = json.loads(Path("predictions/a.boxes.json").read_text())
+    assert not [name for name in content if "panoptic" in name]
+
+
+def test_boxes_and_segments_come_from_one_pass(monkeypatch):
+    draw("in/a.png", "in/b.png", "in/c.png")
+    passes = []
+    forward = DETRSegmentation.forward
+    monkeypatch.setattr(DETRSegmentation, "forward", lambda self, x: passes.append(len(x)) or forward(self, x))
+    assert segment("in") == 0
+    assert sum(passes) == 3
+
+
+def test_one_bad_file_costs_only_itself_with_masks_too(capsys):
+    draw("in/a.png", "in/c.png")
+    Path("in/b.jpg").write_bytes(b"not an image")
+    assert segment("in", "--batch-size", "2") == 2
+    assert listed("predictions") == sorted(f"{name}{ending}" for name in "ac" for ending in ENDINGS)
+    assert "in/b.jpg: it is no picture" in capsys.readouterr().err
+
+
+def foreign_png(path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(path, "PNG")
+
+
+def foreign_jpeg(path: Path) -> None:
+    Image.new("RGB", (4, 4)).save(path, "JPEG", comment=b"mine")
+
+
+@pytest.mark.parametrize("mine", [f"street{ending}" for ending in ENDINGS])
+@pytest.mark.parametrize("make", [foreign_png, foreign_jpeg, Path.mkdir, Path.touch])
+@pytest.mark.parametrize("again", [False, True])
+def test_a_file_of_somebody_else_moves_all_four_to_another_name(mine, make, again):
+    """Also in the place of a result of an earlier call."""
+    draw("street.png")
+    if again:
+        assert segment("street.png", "--out", "out") == 0
+        Path("out", mine).unlink()
+    Path("out").mkdir(exist_ok=True)
+    make(Path("out", mine))
+    before = {path: path.is_file() and path.read_bytes() for path in Path("out").iterdir()}
+    assert segment("street.png", "--out", "out") == 0
+    assert {path: path.is_file() and path.read_bytes() for path in before} == before
+    new = [f"street.png{ending}" for ending in ENDINGS]
+    assert listed("out") == sorted([*(path.name for path in before), *new])
+    content = json.loads(Path("out/street.png.boxes.json").read_text())
+    assert content["panoptic"]["file_name"] == "street.png.panoptic.png"
+
+
+def test_the_same_image_again_replaces_all_its_results():
+    draw("a/1.jpg", "b/1.jpg")
+    first = [f"1{ending}" for ending in ENDINGS]
+    assert predict("a/1.jpg", "--out", "out") == 0, "boxes alone"
+    for threshold in ("0.5", "1"):
+        assert segment("a/1.jpg", "--out", "out", "--panoptic-threshold", threshold) == 0
+        assert listed("out") == first
+    assert not read_segment_ids("out/1.panoptic.png").any(), "it is the second one's"
+    assert segment("b/1.jpg", "--out", "out") == 0
+    assert listed("out") == sorted([*first, *(f"1.jpg{ending}" for ending in ENDINGS)])
+
+
+def test_a_segment_file_that_is_an_input_is_never_written_over():
+    draw("gray.png")
+    assert segment("gray.png", "--out", ".") == 0
+    before = Path("gray.panoptic.png").read_bytes()
+    assert segment("gray.png", "gray.panoptic.png", "--out", ".", "--panoptic-threshold", "1") == 0
+    assert Path("gray.panoptic.png").read_bytes() == before
+
+
+def test_pictures_of_segments_are_no_images_of_the_next_call():
+    draw("in/a.png")
+    for _ in range(2):
+        assert segment("in", "in/*", "--out", "in") == 0
+        assert listed("in") == [*(f"a{ending}" for ending in ENDINGS), "a.png"]
+
+
+def test_a_full_disk_is_said_of_all_four(monkeypatch, capsys):
+    def fail(path: Path, data: bytes) -> None:
+        if path.suffix == ".png":
+            raise OSError(28, "No space left on device")
+
+    draw("a.png")
+    monkeypatch.setattr("detr_mini.commands.results.write_atomically", fail)
+    assert segment("a.png") == 2
+    names = "a.boxes.json or a.boxes.jpg or a.panoptic.png or a.panoptic.jpg: No space left on device"
+    assert names in capsys.readouterr().err
+
+
+def test_help_tells_of_the_files_of_segments_and_of_the_published_threshold(capsys):
+    with pytest.raises(SystemExit):
+        main(["predict", "--help"])
+    told = capsys.readouterr().out
+    assert PANOPTIC in told
+    assert all(f"NAME{ending}" in told for ending in ENDINGS)
+    assert f"(default {THRESHOLD})" in " ".join(told.split())
 
 
 def test_the_scenes_that_help_offers_can_be_drawn_and_predicted():

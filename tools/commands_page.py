@@ -257,7 +257,7 @@ def _escape(text: str) -> str:
     words = []
     for word in text.split(" "):
         core = word.strip(".,;:()'")
-        code = bool(re.search(r"^--|_|\*|=|/|\.(json|jpg|safetensors|pth)$", core)) or core in CONFIGS
+        code = bool(re.search(r"^--|_|\*|=|/|\.(json|jpg|png|safetensors|pth)$", core)) or core in CONFIGS
         words.append(word.replace(core, f"`{core}`") if code and len(core) > 1 else word)
     return " ".join(words).replace("'`", "`").replace("`'", "`").replace("|", r"\|").replace("<", r"\<")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from detr_mini.commands.results import PICTURE
+from detr_mini.commands.results import PICTURES
 from detr_mini.data.image import FORMATS
 
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
@@ -50,6 +50,6 @@ def _images_among(paths: Iterable[Path]) -> list[Path]:
         for path in paths
         if path.suffix.lower() in endings
         and not path.name.startswith(".")
-        and not path.name.endswith(PICTURE)
+        and not path.name.endswith(PICTURES)
         and path.is_file()
     )

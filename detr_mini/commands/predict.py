@@ -13,12 +13,17 @@ from detr_mini.errors import ImageError
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from detr_mini.data.panoptic import Segments
     from detr_mini.modeling.build import Detector
 
 EXAMPLES = [
     "scenes/val",
     "holiday/*.jpg --weights runs/mine/model.safetensors --threshold 0.5 --out found",
 ]
+PANOPTIC = """A model with masks also gives every pixel a segment. NAME.panoptic.jpg shows them. NAME.panoptic.png holds
+the id of each pixel's segment as COCO encodes it, R + 256 G + 65,536 B, and 0 where there is none. The JSON file lists
+the segments under "panoptic", in COCO's words: with an image id added, that is one of the annotations that COCO's
+tools read."""
 TOWN_ONLY = f"""The shipped nano, mini and deformable_nano know a drawn town only: what they say about a photograph is
 chance, however high it scores. Draw some scenes for them:
   {PROGRAM} make-data scenes --train 0 --val 20
@@ -29,10 +34,17 @@ def add(commands: Commands) -> None:
     """Add the command with its options."""
     summary = "detect objects in images; write the boxes of each as NAME.boxes.json and drawn, NAME.boxes.jpg"
     command = add_command(commands, "predict", run, summary, EXAMPLES)
-    command.description = f"{command.description}\n\n{TOWN_ONLY}"
+    command.description = f"{command.description}\n\n{PANOPTIC}\n\n{TOWN_ONLY}"
     command.add_argument("images", nargs="+", metavar="IMAGE", help="a file, a folder, or a pattern such as 'a/*.jpg'")
     command.add_argument(
         "--threshold", type=share, default=0.7, metavar="SCORE", help="lowest score shown (default %(default)s)"
+    )
+    command.add_argument(
+        "--panoptic-threshold",
+        type=share,
+        default=0.85,
+        metavar="SCORE",
+        help="lowest score that gives a segment, with masks (default %(default)s)",
     )
     command.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="default %(default)s")
     command.add_argument(
@@ -49,6 +61,7 @@ def run(options: argparse.Namespace) -> None:
 
     from detr_mini.commands.images import find_images
     from detr_mini.commands.results import Results
+    from detr_mini.modeling.segmentation import DETRSegmentation
     from detr_mini.weights import load_detector
 
     images, faults = find_images(options.images)
@@ -58,12 +71,14 @@ def run(options: argparse.Namespace) -> None:
         if _knows_tiny_town(model):
             print(f"{PROGRAM} predict: {_town_notice(options.weights, model)}", file=sys.stderr)
         about = {"weights": options.weights, "classes": model.class_names, "threshold": options.threshold}
+        if isinstance(model, DETRSegmentation):
+            about["panoptic_threshold"] = options.panoptic_threshold
         results = Results(options.out, images)
         with tqdm(total=len(images), desc="predict", unit="image", disable=None, leave=False) as bar:
             for start in range(0, len(images), options.batch_size):
                 batch = images[start : start + options.batch_size]
-                for path, image, found in _predictions(model, batch, options.threshold, faults):
-                    for written in results.write(path, image, found, model.class_names, about):
+                for path, image, found, segments in _predictions(model, batch, options, faults):
+                    for written in results.write(path, image, found, model.class_names, about, segments):
                         bar.write(str(written))
                 bar.update(len(batch))
     if len(faults) == 1:
@@ -73,11 +88,14 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _predictions(
-    model: "Detector", paths: list[Path], threshold: float, faults: list[str]
-) -> Iterator[tuple[Path, "Tensor", dict[str, Any]]]:
-    """Path, pixels and detections of the images that can be read; ``faults`` receives what is wrong with others."""
+    model: "Detector", paths: list[Path], options: argparse.Namespace, faults: list[str]
+) -> "Iterator[tuple[Path, Tensor, dict[str, Any], Segments | None]]":
+    """Path, pixels, detections and segments of the images that can be read; without masks, None for segments.
+
+    ``faults`` receives what is wrong with the other images.
+    """
     from detr_mini.data import ImageError, read_image
-    from detr_mini.prediction import predict
+    from detr_mini.prediction import predict_both
 
     images = {}
     for path in paths:
@@ -85,16 +103,23 @@ def _predictions(
             images[path] = read_image(path)
         except ImageError as error:
             faults.append(str(error))
-    found = predict(model, list(images.values()), threshold=threshold, batch_size=len(paths))
-    for (path, image), one in zip(images.items(), found, strict=True):
-        yield path, image, one
+    found = predict_both(
+        model,
+        list(images.values()),
+        threshold=options.threshold,
+        panoptic_threshold=options.panoptic_threshold,
+        batch_size=len(paths),
+    )
+    for (path, image), (boxes, segments) in zip(images.items(), found, strict=True):
+        yield path, image, boxes, segments
 
 
 def _knows_tiny_town(model: "Detector") -> bool:
-    """Whether it was trained on the drawn data set, by the names of its classes."""
+    """Whether it was trained on the drawn data set, on its things or on all of it, by the names of its classes."""
     from detr_mini.data import CATEGORIES
 
-    return model.class_names == {category.id: category.name for category in CATEGORIES if category.isthing}
+    things = {category.id: category.name for category in CATEGORIES if category.isthing}
+    return model.class_names in (things, {category.id: category.name for category in CATEGORIES})
 
 
 def _town_notice(weights: str, model: "Detector") -> str:
