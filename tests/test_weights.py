@@ -133,7 +133,7 @@ def test_shipped_models_by_name(model: DETR, tmp_path: Path, monkeypatch: pytest
 
 def test_every_shipped_model_loads() -> None:
     names = {file.stem for file in detr_mini.weights.CHECKPOINTS.glob("*.safetensors")}
-    assert names == {"nano", "mini", "deformable_nano", "translator"}
+    assert names == {"nano", "mini", "mini_panoptic", "deformable_nano", "translator"}
     for name in names - {"translator"}:
         assert load(name).config == dataclasses.replace(CONFIGS[name])
     assert isinstance(load("translator"), Seq2SeqTransformer)

@@ -24,8 +24,8 @@ PANOPTIC = """A model with masks also gives every pixel a segment. NAME.panoptic
 the id of each pixel's segment as COCO encodes it, R + 256 G + 65,536 B, and 0 where there is none. The JSON file lists
 the segments under "panoptic", in COCO's words: with an image id added, that is one of the annotations that COCO's
 tools read."""
-TOWN_ONLY = f"""The shipped nano, mini and deformable_nano know a drawn town only: what they say about a photograph is
-chance, however high it scores. Draw some scenes for them:
+TOWN_ONLY = f"""The shipped detectors (nano, mini, mini_panoptic, deformable_nano) know a drawn town only: what they
+say of a photograph is chance, however high it scores. Draw some scenes for them:
   {PROGRAM} make-data scenes --train 0 --val 20
   {PROGRAM} predict scenes/val"""
 

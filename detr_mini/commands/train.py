@@ -109,9 +109,7 @@ def run(options: argparse.Namespace) -> None:
             model = _model(options)
             recipe = _recipe(_usual_recipe(options, model.config), options)
             if recipe.freeze_detector and not options.weights:
-                raise ConfigError(
-                    "this recipe trains a mask head alone, on a trained detector: give its --weights"
-                )
+                raise ConfigError("this recipe trains a mask head alone, on a trained detector: give its --weights")
             train(
                 model,
                 recipe,
