@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.testing import assert_close
 
-from benchmarks.measure import Settings, compare, resident_memory
+from benchmarks.measure import Settings, compare, peak_memory
 from benchmarks.models import in_fresh_process
-from benchmarks.report import Case, Row, timed_row
+from benchmarks.report import Case, Row, memory_row, timed_row
 from detr_mini.modeling.deformable_attention import ms_deform_attn
 
 PEER = "Hugging Face's function, fp32"
@@ -89,31 +89,15 @@ def memory(settings: Settings, target: float, levels: Sequence[tuple[int, int]] 
         in_fresh_process(call, f"{side!r}, {[*levels]}", settings.device) for side in ("peer", "ours")
     )
     assert_close(our_sum, their_sum, rtol=1e-3, atol=0)
-    ratio = their_bytes / our_bytes
-    return Row(
-        "peak memory of deformable attention in training, encoder",
-        PEER,
-        f"{their_bytes / 2**20:.0f} MiB",
-        f"{our_bytes / 2**20:.0f} MiB",
-        f"{ratio:.2f}",
-        f"at least {target:g}",
-        ratio >= target,
-    )
+    what = "peak memory of deformable attention in training, encoder"
+    return memory_row(what, PEER, their_bytes, our_bytes, target)
 
 
 def training_memory(side: str, levels: Sequence[tuple[int, int]], device: torch.device) -> tuple[int, float]:
     """Bytes that a forward and a backward pass take beyond their inputs, and the size of the gradients."""
     step(side, make_inputs([(5, 5)], None, device), backward=True)
     inputs = make_inputs(levels, None, device)
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        found = step(side, inputs, backward=True)
-        used = torch.cuda.max_memory_allocated(device) - before
-    else:
-        before, _ = resident_memory()
-        found = step(side, inputs, backward=True)
-        used = resident_memory()[1] - before
+    used, found = peak_memory(partial(step, side, inputs, backward=True), device)
     return used, float(sum(gradient.abs().sum() for gradient in found[1:]))
 
 

@@ -107,6 +107,18 @@ def no_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
+def peak_memory(function: Function, device: torch.device) -> tuple[int, Any]:
+    """Bytes that a call takes at most beyond what was held before, on a GPU of its memory; and what it returns."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        before = torch.cuda.memory_allocated(device)
+        result = function()
+        return torch.cuda.max_memory_allocated(device) - before, result
+    before, _ = resident_memory()
+    result = function()
+    return resident_memory()[1] - before, result
+
+
 def resident_memory() -> tuple[int, int]:
     """Memory of this process in bytes: now, and at its peak.
 

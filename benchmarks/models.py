@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.testing import assert_close
 
-from benchmarks.measure import Settings, compare, resident_memory
+from benchmarks.measure import Settings, compare, peak_memory
 from benchmarks.plain import PlainTransformer
-from benchmarks.report import Case, Row, timed_row
+from benchmarks.report import Case, Row, memory_row, timed_row
 from detr_mini import DETR, DETRConfig, NestedTensor
 from detr_mini.hugging_face import from_hugging_face
 from detr_mini.modeling.transformer import Transformer
@@ -86,16 +86,8 @@ def memory(settings: Settings, cells: tuple[int, int], target: float, widths: Wi
         for side in ("plain", "ours")
     )
     assert_close(our_sum, their_sum, rtol=1e-3, atol=0)
-    ratio = their_bytes / our_bytes
-    return Row(
-        f"peak training memory, transformer of {cells[0] * cells[1]} tokens",
-        PLAIN,
-        f"{their_bytes / 2**20:.0f} MiB",
-        f"{our_bytes / 2**20:.0f} MiB",
-        f"{ratio:.2f}",
-        f"at least {target:g}",
-        ratio >= target,
-    )
+    what = f"peak training memory, transformer of {cells[0] * cells[1]} tokens"
+    return memory_row(what, PLAIN, their_bytes, our_bytes, target)
 
 
 def in_fresh_process(function: tuple[str, str], arguments: str, device: torch.device) -> tuple[int, float]:
@@ -131,15 +123,7 @@ def training_memory(side: str, cells: tuple[int, int], widths: Widths, device: t
     for parameter in model.parameters():
         assert parameter.grad is not None
         parameter.grad.zero_()
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        before = torch.cuda.memory_allocated(device)
-        step(cells)
-        used = torch.cuda.max_memory_allocated(device) - before
-    else:
-        before, _ = resident_memory()
-        step(cells)
-        used = resident_memory()[1] - before
+    used, _ = peak_memory(partial(step, cells), device)
     return used, float(sum(p.grad.abs().sum() for p in model.parameters() if p.grad is not None))
 
 

@@ -47,6 +47,13 @@ def timed_row(what: str, peer: str, comparison: Comparison, target: float, why: 
     )
 
 
+def memory_row(what: str, peer: str, their_bytes: int, our_bytes: int, target: float) -> Row:
+    """The line of two peaks of memory, whose ratio should be ``target`` at least."""
+    ratio = their_bytes / our_bytes
+    theirs, ours = (f"{count / 2**20:.0f} MiB" for count in (their_bytes, our_bytes))
+    return Row(what, peer, theirs, ours, f"{ratio:.2f}", f"at least {target:g}", ratio >= target)
+
+
 def table(rows: Sequence[Row], device: torch.device, rounds: int) -> str:
     """All of it in Markdown."""
     lines = [

@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks import __main__ as command
-from benchmarks import deformable, loss, models, seq2seq, training
+from benchmarks import deformable, loss, measure, models, seq2seq, training
 from benchmarks.measure import Quartiles, Settings, compare, sample
 from benchmarks.plain import PlainTransformer
 from benchmarks.pretend import DEVICE, CountHostCopies
@@ -266,7 +266,7 @@ def test_the_transformer_case_runs_and_refuses_other_weights(monkeypatch: pytest
 def test_memory_is_that_of_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
     cells, device = (20, 20), torch.device("cpu")
     levels = iter([(100, 300), (150, 350)])
-    monkeypatch.setattr(models, "resident_memory", lambda: next(levels))
+    monkeypatch.setattr(measure, "resident_memory", lambda: next(levels))
     used, plain_sum = models.training_memory("plain", cells, SMALL, device)
     assert used == 250
     monkeypatch.undo()
