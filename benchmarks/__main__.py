@@ -7,11 +7,12 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import deformable, loss, models, seq2seq, training
+from benchmarks import deformable, loss, masks, models, seq2seq, training
 from benchmarks.measure import Settings
 from benchmarks.report import Case, table
 
-CASES: dict[str, Case] = {**loss.CASES, **models.CASES, **deformable.CASES, **seq2seq.CASES, **training.CASES}
+GROUPS = (loss, models, masks, deformable, seq2seq, training)
+CASES: dict[str, Case] = {name: case for group in GROUPS for name, case in group.CASES.items()}
 CUDA_CASES: dict[str, Case] = training.CUDA_CASES
 RESULTS = Path(__file__).resolve().parent / "RESULTS.md"
 EXAMPLES = """examples:

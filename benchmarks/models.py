@@ -150,14 +150,14 @@ def make_detectors(picture: tuple[int, int], **small: Any) -> tuple[Any, DETR, T
             dropout=0.0,
         )
     )
-    _spread(theirs)
+    spread(theirs)
     ours = DETR(config)
     ours.load_state_dict(from_hugging_face(theirs.state_dict()), strict=True)
     return theirs.eval(), ours.eval(), torch.randn(1, 3, *picture)
 
 
 @torch.no_grad()
-def _spread(model: nn.Module) -> None:
+def spread(model: nn.Module) -> None:
     """Norms that do something; queries that read different cells, and little of each other, so that they stay apart."""
     for name, value in model.state_dict().items():
         if name.endswith("running_var"):
@@ -197,8 +197,11 @@ def detector(
 
 
 def compare_outputs(found: dict[str, Any], wanted: Any, tolerance: float) -> None:
-    """Assert that logits and boxes differ by less than a share of how much they differ from query to query."""
-    for name, theirs in (("pred_logits", wanted.logits), ("pred_boxes", wanted.pred_boxes)):
+    """Assert that logits, boxes and masks differ by less than a share of how much they differ from query to query."""
+    pairs = [("pred_logits", wanted.logits), ("pred_boxes", wanted.pred_boxes)]
+    if "pred_masks" in found:
+        pairs.append(("pred_masks", wanted.pred_masks))
+    for name, theirs in pairs:
         spread = float(theirs.float().std(1).mean())
         error = float((found[name].float() - theirs.float()).square().mean().sqrt())
         assert spread > 1e-3, f"{name}: the queries differ by {spread:.1e} only, so there is nothing to compare"

@@ -1,5 +1,6 @@
 """The benchmarks as programs: what they compare is equal, what they count is counted. Nothing here is timed."""
 
+import copy
 import functools
 import gc
 from dataclasses import replace
@@ -14,7 +15,7 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks import __main__ as command
-from benchmarks import deformable, loss, measure, models, seq2seq, training
+from benchmarks import deformable, loss, masks, measure, models, seq2seq, training
 from benchmarks.measure import Quartiles, Settings, compare, sample
 from benchmarks.plain import PlainTransformer
 from benchmarks.pretend import DEVICE, CountHostCopies
@@ -310,6 +311,88 @@ def test_other_outputs_are_told_from_equal_ones() -> None:
     alike = SimpleNamespace(logits=logits[:, :1].expand(1, 10, 4), pred_boxes=boxes)
     with pytest.raises(AssertionError, match="nothing to compare"):
         models.compare_outputs({"pred_logits": alike.logits, "pred_boxes": boxes}, alike, tolerance=0.25)
+
+
+# --- masks
+
+WITH_MASKS = {"enc_layers": 1, "dec_layers": 2, "num_queries": 23}  # of which 20 are matched
+
+
+@pytest.fixture(scope="module")
+def models_with_masks() -> masks.Models:
+    return masks.make_models(**WITH_MASKS)
+
+
+@pytest.fixture
+def spoiled(models_with_masks: masks.Models) -> masks.Models:
+    """Their model, and ours with something added to the bias of the head's last convolution."""
+    theirs, ours = models_with_masks[0], copy.deepcopy(models_with_masks[1])
+    with torch.no_grad():
+        ours.mask_head.out_lay.bias += 0.01
+    return theirs, ours
+
+
+def test_the_cases_with_masks_run(models_with_masks: masks.Models, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(masks, "make_models", lambda: models_with_masks)
+    rows = [case(ONCE, target=0, picture=(64, 97)) for case in (masks.forward, masks.train)]
+    assert all(row.reached and "64x97" in row.what for row in rows)
+
+
+@pytest.mark.parametrize(("case", "message"), [(masks.forward, "pred_masks: ours differs"), (masks.train, "close")])
+def test_other_masks_are_not_timed(
+    case: Any, message: str, spoiled: masks.Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(masks, "make_models", lambda: spoiled)
+    with pytest.raises(AssertionError, match=message):
+        case(ONCE, target=0, picture=(64, 97))
+
+
+def test_a_step_of_the_mask_head_leaves_the_detector_alone(models_with_masks: masks.Models) -> None:
+    steps = masks.training_steps(models_with_masks, (64, 97), ONCE.device)
+    made = []
+    head = models_with_masks[1].mask_head
+    hook = head.register_forward_hook(lambda module, inputs, output: made.append(len(output)))
+    found, wanted = steps["ours"](), steps["peer"]()
+    hook.remove()
+    assert made == [masks.OBJECTS]
+    assert {name.split(".")[0] for name in wanted[1]} == {"mask_head", "bbox_attention"}
+    masks.compare_gradients(found, wanted)
+    name = "bbox_attention.k_linear.bias"
+    with pytest.raises(AssertionError, match=f"{name}: gradients differ by"):
+        masks.compare_gradients((found[0], found[1] | {name: 1.01 * found[1][name]}), wanted)
+    with pytest.raises(AssertionError, match="nothing to compare"):
+        masks.compare_gradients(found, (wanted[0], wanted[1] | {name: 0 * wanted[1][name]}))
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_memory_with_masks_is_that_of_equal_results(
+    backward: bool, models_with_masks: masks.Models, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(masks, "make_models", lambda: models_with_masks)
+    picture = (64, 97)
+    sides = {}
+    for side, peak in (("peer", 800), ("ours", 300)):
+        levels = iter([(200, 900), (250, peak)])
+        monkeypatch.setattr(measure, "resident_memory", lambda levels=levels: next(levels))
+        torch.manual_seed(1)
+        sides[side] = masks.memory_of(side, backward, picture, {}, ONCE.device)
+    assert (sides["peer"][0], sides["ours"][0]) == (600, 100)
+    monkeypatch.setattr(masks, "in_fresh_process", lambda call, arguments, _: sides[arguments.split("'")[1]])
+    row = masks.memory(ONCE, target=5, backward=backward, picture=picture)
+    assert (row.ratio, row.reached, "train step" in row.what) == ("6.00", True, backward)
+    sides["ours"] = (100, 1.1 * sides["ours"][1])
+    with pytest.raises(AssertionError):
+        masks.memory(ONCE, target=5, backward=backward, picture=picture)
+
+
+@pytest.mark.slow
+def test_memory_with_masks() -> None:
+    row = masks.memory(ONCE, target=1.0, backward=True, picture=(128, 192), **WITH_MASKS)
+    assert row.ours.endswith("MiB")
+    assert row.reached
+
+
+# --- training
 
 
 def test_training_steps_agree_with_hugging_face() -> None:
