@@ -15,7 +15,7 @@ from torchvision.ops import batched_nms
 from tqdm import tqdm
 
 from detr_mini import distributed
-from detr_mini.data import CocoDetection, DetectionDataset, PanopticDataset, Target, collate, read_batches
+from detr_mini.data import CocoDetection, DetectionDataset, PanopticDataset, Target, collate, is_panoptic, read_batches
 from detr_mini.mask_results import detections_with_masks, has_mask, run_lengths, tallies_of_segments
 from detr_mini.modeling.build import Detector
 from detr_mini.modeling.detr import postprocess
@@ -52,7 +52,7 @@ def evaluate(
         For a model with masks and a :class:`.PanopticDataset`, the nine of :func:`.panoptic_quality`.
     """
     model_has_masks = isinstance(model, DETRSegmentation)
-    panoptic = dataset if model_has_masks and isinstance(dataset, PanopticDataset) else None
+    panoptic = dataset if model_has_masks and is_panoptic(dataset) else None
     results, tallies = _measure(model, dataset, panoptic, batch_size, workers, progress)
     numbers: dict[str, float] = {}
     if distributed.rank() == 0:

@@ -12,7 +12,7 @@ from pycocotools import mask as rle
 from torch import Tensor
 
 from detr_mini import DETRSegmentation, NestedTensor, distributed, evaluate
-from detr_mini.data import CocoDetection, CocoPanoptic, PanopticDataset, eval_transforms
+from detr_mini.data import CocoDetection, CocoPanoptic, eval_transforms, is_panoptic
 from detr_mini.evaluation import COCO_NAMES, coco_metrics, detect
 from detr_mini.mask_results import detections_with_masks, has_mask, processed_sizes, run_lengths
 from detr_mini.modeling.config import get_config
@@ -120,7 +120,7 @@ def test_the_true_segments_are_perfect(town: Path, scale: int) -> None:
     assert list(numbers) == [*COCO_NAMES, *MASK_NAMES, *PQ_NAMES]
     for name in ("AP", "mask_AP", *PQ_NAMES):
         assert numbers[name] == pytest.approx(1), name
-    assert isinstance(Enlarged(dataset), PanopticDataset)
+    assert is_panoptic(Enlarged(dataset))
 
 
 def test_masks_that_are_wrong_cost_mask_ap_alone(town: Path) -> None:

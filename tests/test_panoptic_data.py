@@ -21,10 +21,10 @@ from torchvision.ops import box_convert, masks_to_boxes
 from detr_mini.data import (
     CocoDetection,
     CocoPanoptic,
-    PanopticDataset,
     collate,
     denormalise,
     find_panoptic_split,
+    is_panoptic,
     train_transforms,
 )
 from detr_mini.data.panoptic import read_segment_ids, segment_ids_to_image
@@ -83,8 +83,8 @@ def test_a_broken_png_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_things_are_those_of_the_instance_annotations(town: Path, split: str) -> None:
     panoptic, instances = CocoPanoptic(town, split), CocoDetection(town, split, masks=True)
-    assert isinstance(panoptic, PanopticDataset)
-    assert not isinstance(instances, PanopticDataset)
+    assert is_panoptic(panoptic)
+    assert not is_panoptic(instances)
     assert panoptic.ids == instances.ids
     assert panoptic.sizes == instances.sizes
     assert panoptic.stuff == STUFF_OF_TOWN
@@ -158,7 +158,8 @@ def test_both_layouts_are_found(folder: Path, town: Path) -> None:
 
 def test_classes_of_a_file_like_cocos(folder: Path) -> None:
     dataset = CocoPanoptic(folder, "val")
-    assert isinstance(dataset, PanopticDataset)
+    assert is_panoptic(dataset)
+    assert "coco" not in vars(dataset), "which reads every PNG file"
     assert dataset.class_names == {1: "person", 17: "cat", 187: "sky-other-merged", 193: "grass-merged"}
     assert dataset.stuff == {187, 193}
     assert dataset.num_classes == 194

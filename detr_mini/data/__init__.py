@@ -6,7 +6,7 @@ Chapter: *Data preparation*, ``book/04_data``.
 from detr_mini.data.batches import BucketSampler, SeededImages, collate, read_batches
 from detr_mini.data.check import Fault, check_data, require_sound
 from detr_mini.data.coco import CocoDetection, Target, find_split, read_class_names
-from detr_mini.data.dataset import DetectionDataset, PanopticDataset
+from detr_mini.data.dataset import DetectionDataset, PanopticDataset, is_panoptic
 from detr_mini.data.image import read_image
 from detr_mini.data.panoptic import CocoPanoptic, find_panoptic_split
 from detr_mini.data.tiny_town import CATEGORIES, NUM_CLASSES, Scene, SceneObject, draw_scene, make_data
@@ -45,6 +45,7 @@ __all__ = [
     "eval_transforms",
     "find_panoptic_split",
     "find_split",
+    "is_panoptic",
     "make_data",
     "read_batches",
     "read_class_names",

@@ -4,7 +4,7 @@ Chapter: *Data preparation*, ``book/04_data``.
 """
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeGuard
 
 from torch import Tensor
 
@@ -33,7 +33,6 @@ class DetectionDataset(Protocol):
     def __getitem__(self, index: int) -> tuple[Tensor, dict[str, Tensor]]: ...
 
 
-@runtime_checkable
 class PanopticDataset(DetectionDataset, Protocol):
     """Images with a segment for every pixel, as :class:`.CocoPanoptic` has them; targets have ``masks``."""
 
@@ -44,3 +43,8 @@ class PanopticDataset(DetectionDataset, Protocol):
 
         ``ids`` ``(H, W)`` int64, and ``segments``, with ``id``, ``category_id``, ``isthing``, ``area`` and ``iscrowd``.
         """
+
+
+def is_panoptic(dataset: DetectionDataset) -> TypeGuard[PanopticDataset]:
+    """Whether a data set has segments; none of its own are read to find out."""
+    return hasattr(type(dataset), "panoptic")

@@ -14,7 +14,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from detr_mini import distributed
-from detr_mini.data import BucketSampler, DetectionDataset, PanopticDataset, SeededImages, collate
+from detr_mini.data import BucketSampler, DetectionDataset, SeededImages, collate, is_panoptic
 from detr_mini.errors import ConfigError
 from detr_mini.evaluation import evaluate
 from detr_mini.modeling.build import Detector
@@ -133,7 +133,7 @@ def _check(model: DetectorConfig | Detector, recipe: Recipe, train_set: Detectio
 
 def _name_classes(model: Detector, train_set: DetectionDataset) -> None:
     model.class_names = train_set.class_names
-    model.stuff = train_set.stuff if isinstance(train_set, PanopticDataset) else frozenset()
+    model.stuff = train_set.stuff if is_panoptic(train_set) else frozenset()
 
 
 def _is_trained(model: DetectorConfig | Detector) -> bool:
