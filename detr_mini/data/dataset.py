@@ -47,4 +47,4 @@ class PanopticDataset(DetectionDataset, Protocol):
 
 def is_panoptic(dataset: DetectionDataset) -> TypeGuard[PanopticDataset]:
     """Whether a data set has segments; none of its own are read to find out."""
-    return hasattr(type(dataset), "panoptic")
+    return hasattr(dataset, "panoptic")
