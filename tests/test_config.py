@@ -113,6 +113,7 @@ def test_by_name_as_it_is_and_with_changes() -> None:
         ({"position_scale": -1.0}, "position_scale=-1.0 must be above 0"),
         ({"hidden_dim": 250}, "hidden_dim=250 must be a multiple of nheads=8"),
         ({"hidden_dim": 6, "nheads": 2}, "hidden_dim=6 must be a multiple of 4"),
+        ({"hidden_dim": 8, "nheads": 2, "masks": True}, "hidden_dim=8 must be at least 16 with masks=True"),
         ({"nheads": 0}, "nheads=0 must be at least 1"),
         ({"hidden_dim": 0}, "hidden_dim=0 must be at least 1"),
         ({"dropout": 1.0}, r"dropout=1.0 must lie in \[0, 1\)"),

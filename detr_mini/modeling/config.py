@@ -98,6 +98,8 @@ class DETRConfig(_Checked):
         super().__post_init__()
         known = self.position_embedding in ("sine", "learned")
         self._require("position_embedding", known, "is not known; use 'sine' or 'learned'")
+        wide = self.hidden_dim >= 16 or not self.masks
+        self._require("hidden_dim", wide, "must be at least 16 with masks=True: the mask head ends with a sixteenth")
 
 
 @dataclass(frozen=True)
