@@ -117,10 +117,10 @@ def _convolution(a: int, b: int, size: int = 3) -> nn.Conv2d:
 
 
 def _plus(x: Tensor, shared: Tensor, image: Tensor | None) -> Tensor:
-    """To each slot of ``x`` ``(S, C, h, w)`` what all slots of its image share, ``(B, C, h, w)``."""
+    """To each slot of ``x`` ``(S, C, h, w)``, in its place, what all slots of its image share, ``(B, C, h, w)``."""
     if image is None:  # no copy for each slot
-        return (x.unflatten(0, (len(shared), -1)) + shared[:, None]).flatten(0, 1)
-    return x + shared[image]
+        return x.unflatten(0, (len(shared), -1)).add_(shared[:, None]).flatten(0, 1)
+    return x.add_(shared[image])
 
 
 def _of_slots(mask: Tensor, image: Tensor | None, slots: int) -> Tensor:
@@ -130,7 +130,7 @@ def _of_slots(mask: Tensor, image: Tensor | None, slots: int) -> Tensor:
 
 def _normed(norm: GroupNorm, x: Tensor, mask: Tensor | None) -> Tensor:
     """Norm and ReLU of ``(S, C, h, w)``, with padding at 0."""
-    return _cleared(norm(x, mask).relu(), mask)
+    return _cleared(norm(x, mask).relu_(), mask)
 
 
 def _cleared(x: Tensor, mask: Tensor | None) -> Tensor:
