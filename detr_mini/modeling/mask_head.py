@@ -81,7 +81,7 @@ class MaskHead(nn.Module):
             masks: of all four maps, ``(B, h, w)``, True at padding that is to be kept at 0; or None.
         """
         cells = _cleared(cells, masks[0])
-        masks = [None if mask is None else _of_slots(mask, image, len(maps)) for mask in masks]  # (S, h, w)
+        masks = [None if mask is None else _of_slots(mask, image, maps.shape[0]) for mask in masks]  # (S, h, w)
         x = _normed(self.gn1, self._first(cells, maps, image), masks[0])  # (S, C, h, w)
         x = _normed(self.gn2, self.lay2(x), masks[0])
         steps = (
@@ -119,13 +119,13 @@ def _convolution(a: int, b: int, size: int = 3) -> nn.Conv2d:
 def _plus(x: Tensor, shared: Tensor, image: Tensor | None) -> Tensor:
     """To each slot of ``x`` ``(S, C, h, w)``, in its place, what all slots of its image share, ``(B, C, h, w)``."""
     if image is None:  # no copy for each slot
-        return x.unflatten(0, (len(shared), -1)).add_(shared[:, None]).flatten(0, 1)
+        return x.unflatten(0, (shared.shape[0], -1)).add_(shared[:, None]).flatten(0, 1)
     return x.add_(shared[image])
 
 
 def _of_slots(mask: Tensor, image: Tensor | None, slots: int) -> Tensor:
     """The masks ``(B, h, w)`` of some images for each slot, ``(S, h, w)``."""
-    return mask.repeat_interleave(slots // len(mask), dim=0) if image is None else mask[image]
+    return mask.repeat_interleave(slots // mask.shape[0], dim=0) if image is None else mask[image]
 
 
 def _normed(norm: GroupNorm, x: Tensor, mask: Tensor | None) -> Tensor:
