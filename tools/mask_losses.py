@@ -29,7 +29,7 @@ from detr_mini.training.recipe import RECIPES
 
 STORED = Path(__file__).resolve().parent.parent / "book" / "data" / "mask_losses"
 FORMS = ("cross-entropy", "focal", "dice", "focal and dice")
-STEPS, BATCH, WARMUP = 120, 8, 30
+STEPS, BATCH, WARMUP = 400, 4, 50
 SCENES = 100  # of validation, that are measured
 RECIPE = RECIPES["mini_panoptic"]
 

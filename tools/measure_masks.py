@@ -32,7 +32,7 @@ from detr_mini.panoptic_quality import Tally, add_tallies, compare_segments, pan
 
 STORED = Path(__file__).resolve().parent.parent / "book" / "data" / "masks"
 STRIDES = (8, 4, 2)  # of the small body's maps that the head reads, the coarsest first
-SHARES = [0.01, 0.02, 0.05, *(n / 10 for n in range(1, 10))]  # of its peak, above which attention counts as a mask
+SHARES = [0.001, 0.002, 0.005, 0.01, 0.02, 0.05, *(n / 10 for n in range(1, 10))]  # of its peak: there it is a mask
 THRESHOLDS = (0.0, 0.3, 0.5, 0.7, THRESHOLD, 0.95, 0.99)
 LESSONS = 100  # training scenes, on which a threshold is chosen
 MEASURES = (
