@@ -120,8 +120,11 @@ def _slots() -> list[tuple[Tensor, Tensor, set[int]]]:
     joined = torch.full((3, 4, 6), -2.0)
     joined[0, 0, :3] = joined[1, 1:] = joined[2, 0, 3:] = 3.0
     joined[2, 1:, 4:], joined[2, 0, :3] = 4.0, 0.0
+    both = torch.full((3, 4, 6), -5.0)  # two pieces of one stuff, which together are too small
+    both[0], both[1, 0, :2], both[2, 0, :2] = 1.0, 3.0, 2.0
     return [
         (strips, torch.tensor([2, 7, 1, 2, 1]), {2, 7}),
+        (both, torch.tensor([9, 2, 2]), {2}),
         (tiny, torch.tensor([7, 2, 1, 1, 3]), {7}),
         (joined, torch.tensor([2, 2, 1]), {2}),
         (0.5 * _random(4, 5, 7), torch.tensor([1, 2, 1, 2]), {2}),
