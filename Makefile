@@ -68,7 +68,7 @@ deformable_nano: $(READY) $(TOWN)  ## train the Deformable DETR of nano's size (
 # First the detector learns stuff beside its things, then the mask head learns on it, which changes it no more.
 mini_panoptic: $(READY) $(TOWN)  ## teach mini stuff and masks (an hour)
 	OMP_NUM_THREADS=1 $(BIN)/python -m detr_mini train --panoptic --data $(TOWN) --weights mini --recipe mini_panoptic_detector --out runs/mini_panoptic/detector --workers 1 --resume
-	OMP_NUM_THREADS=1 $(BIN)/python -m detr_mini train --panoptic --data $(TOWN) --weights runs/mini_panoptic/detector/model.safetensors --set config.masks=true --recipe mini_panoptic --out runs/mini_panoptic/masks --workers 1 --resume
+	OMP_NUM_THREADS=1 $(BIN)/python -m detr_mini train --panoptic --data $(TOWN) --weights runs/mini_panoptic/detector/model.safetensors --set config.masks=true --recipe mini_panoptic_masks --out runs/mini_panoptic/masks --workers 1 --resume
 
 translator: $(READY)  ## train the Transformer of 2017 on Tiny Town's sentences (under ten minutes)
 	$(BIN)/python -m detr_mini.training.translator --out runs/translator

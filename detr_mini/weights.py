@@ -143,7 +143,8 @@ def _fitted(
     if new_head is not None:
         for key in fresh:
             if "class_embed" in key:
-                fresh[key][new_head.kept] = state[key][new_head.kept].float()
+                if key in state and state[key].shape[1:] == fresh[key].shape[1:]:  # else other parts do not fit either
+                    fresh[key][new_head.kept] = state[key][new_head.kept].float()
                 state[key] = fresh[key]
     queries, number = [key for key in fresh if key.endswith("query_embed.weight")], model.config.num_queries
     if queries and number != stored.num_queries:

@@ -81,6 +81,18 @@ def test_the_class_head_starts_anew_where_classes_differ(tmp_path, capsys, known
         assert not err
 
 
+@pytest.mark.parametrize("changes", [{"hidden_dim": 32}, {"dec_layers": 2}])
+def test_other_sizes_are_refused_in_words_where_some_classes_are_shared(tmp_path, changes):
+    write_weights(tmp_path / "x.safetensors", {1: "dog", 3: "cat"})
+    with pytest.raises(WeightsError, match="config: "):
+        load_to_train(tmp_path / "x.safetensors", class_names={1: "dog", 2: "disc"}, **changes)
+    sparse = build("deformable_nano", dec_layers=1, num_classes=4, with_box_refine=True)
+    sparse.class_names = {1: "dog", 3: "cat"}
+    save(sparse, tmp_path / "y.safetensors")
+    with pytest.raises(WeightsError, match="config: "):
+        load_to_train(tmp_path / "y.safetensors", class_names={1: "dog", 2: "disc"}, **changes)
+
+
 def test_another_number_of_queries(tmp_path, capsys):
     before = write_weights(tmp_path / "x.safetensors")
     model = load_to_train(tmp_path / "x.safetensors", num_queries=9)

@@ -14,13 +14,15 @@ from torch.testing import assert_close
 
 from detr_mini import DETRConfig, NestedTensor, build, build_criterion, load, save
 from detr_mini.commands.cli import main
+from detr_mini.modeling.config import CONFIGS
 from detr_mini.modeling.mask_head import AttentionMap, MaskHead
 from detr_mini.modeling.segmentation import DETRSegmentation
 from detr_mini.training.optimization import make_optimizer
-from detr_mini.training.recipe import Recipe
+from detr_mini.training.recipe import RECIPES, Recipe
 from detr_mini.training.train import train
 from detr_mini.weights import load_to_train
 
+MASKS = "mini_panoptic_masks"  # a recipe
 SMALL: dict[str, Any] = {"hidden_dim": 32, "enc_layers": 1, "dec_layers": 2, "num_queries": 6, "num_classes": 5}
 
 
@@ -150,9 +152,49 @@ def test_only_a_head_on_a_trained_detector_can_be_trained_alone(tmp_path: Path, 
         train(build("nano", **SMALL | {"num_classes": 19}), recipe, town, tmp_path / "run", progress=False)
     with pytest.raises(ValueError, match="would keep its random weights"):
         train(replace(make().config, num_classes=19), recipe, town, tmp_path / "run", progress=False)
-    assert main(["train", "--data", str(town), "--config", "mini_panoptic", "--out", str(tmp_path / "run")]) == 2
+    assert (
+        main(
+            [
+                "train",
+                "--data",
+                str(town),
+                "--config",
+                "mini_panoptic",
+                "--recipe",
+                MASKS,
+                "--out",
+                str(tmp_path / "run"),
+            ]
+        )
+        == 2
+    )
     assert "give its --weights" in capsys.readouterr().err
+    assert (
+        main(
+            [
+                "train",
+                "--data",
+                str(town),
+                "--panoptic",
+                "--weights",
+                "mini",
+                "--set",
+                "config.masks=true",
+                "--recipe",
+                MASKS,
+                "--out",
+                str(tmp_path / "run"),
+            ]
+        )
+        == 2
+    )
+    assert "mini does not know the data's sky, grass, road" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_recipe_that_freezes_has_to_be_asked_for(town: Path, tmp_path: Path) -> None:
+    """Whoever trains on from mini_panoptic, perhaps on other classes, trains all of it."""
+    assert not any(recipe.freeze_detector for name, recipe in RECIPES.items() if name in CONFIGS)
 
 
 def test_the_detectors_body_has_a_learning_rate_of_its_own_with_masks_too() -> None:

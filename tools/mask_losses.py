@@ -31,7 +31,7 @@ STORED = Path(__file__).resolve().parent.parent / "book" / "data" / "mask_losses
 FORMS = ("cross-entropy", "focal", "dice", "focal and dice")
 STEPS, BATCH, WARMUP = 400, 4, 50
 SCENES = 100  # of validation, that are measured
-RECIPE = RECIPES["mini_panoptic"]
+RECIPE = RECIPES["mini_panoptic_masks"]
 
 
 def loss_of(form: str, logits: Tensor, truth: Tensor) -> Tensor:

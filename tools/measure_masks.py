@@ -27,7 +27,7 @@ from detr_mini.data import CocoPanoptic, eval_transforms
 from detr_mini.evaluation import evaluate
 from detr_mini.files import write_atomically
 from detr_mini.matcher import HungarianMatcher
-from detr_mini.modeling.segmentation import THRESHOLD, DETRSegmentation, at_size
+from detr_mini.modeling.segmentation import THRESHOLD, DETRSegmentation, SlotMasks, at_size
 from detr_mini.panoptic_quality import Tally, add_tallies, compare_segments, panoptic_quality
 
 STORED = Path(__file__).resolve().parent.parent / "book" / "data" / "masks"
@@ -62,9 +62,7 @@ class Scene:
     @torch.no_grad()
     def maps(self, slots: Tensor) -> Tensor:
         """Where some slots attend, ``(S, M, h, w)``."""
-        h, w = self.seen.cells.shape[-2:]
-        memory = self.seen.memory.transpose(1, 2).unflatten(2, (h, w))
-        return self.model.bbox_attention(self.seen.slots, memory, None)[0, slots]  # type: ignore[no-any-return]
+        return SlotMasks(self.model, self.seen).maps[0, slots]  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def logits(self, maps: Tensor, without: tuple[int, ...] = ()) -> Tensor:

@@ -56,7 +56,7 @@ def add(commands: Commands) -> None:
     command.add_argument(
         "--recipe",
         help="name of a recipe (default: that of the config). quick is for nano, with Muon and in fewer epochs; "
-        "mini_panoptic trains a mask head alone",
+        "mini_panoptic_masks trains a mask head alone",
     )
     command.add_argument("--epochs", type=count, metavar="N", help="default: the recipe's")
     command.add_argument("--batch-size", type=count, metavar="N", help="over all processes; default: the recipe's")
@@ -108,8 +108,8 @@ def run(options: argparse.Namespace) -> None:
         with _advice():
             model = _model(options)
             recipe = _recipe(_usual_recipe(options, model.config), options)
-            if recipe.freeze_detector and not options.weights:
-                raise ConfigError("this recipe trains a mask head alone, on a trained detector: give its --weights")
+            if recipe.freeze_detector:
+                _require_detector(options.weights, model.class_names)
             train(
                 model,
                 recipe,
@@ -153,6 +153,20 @@ def _model(options: argparse.Namespace) -> "Detector":
     if options.backbone_weights:
         load_backbone(model, options.backbone_weights)
     return model
+
+
+def _require_detector(weights: str | None, wanted: dict[int, str]) -> None:
+    """Refuse to freeze what starts from random numbers: a whole detector, or the class head of one."""
+    from detr_mini.weights import load_detector
+
+    if not weights:
+        raise ConfigError("this recipe trains a mask head alone, on a trained detector: give its --weights")
+    known = load_detector(weights).class_names
+    if known and (new := [name for number, name in wanted.items() if known.get(number) != name]):
+        raise ConfigError(
+            f"this recipe trains a mask head alone, and {weights} does not know the data's {', '.join(new[:3])}: its "
+            f"class head would keep its random numbers. Train the detector on this data first, with another recipe"
+        )
 
 
 def _usual_recipe(options: argparse.Namespace, config: "DetectorConfig") -> "Recipe":

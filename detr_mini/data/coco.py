@@ -41,23 +41,24 @@ def find_split(root: str | os.PathLike[str], split: str) -> tuple[Path, Path]:
         NotFoundError: neither file is there.
     """
     root = Path(root)
-    for name in split_names(split):
-        annotations = root / "annotations" / f"instances_{name}.json"
-        if annotations.is_file():
-            return root / name, annotations
-    panoptic = [name for name in split_names(split) if (root / "annotations" / f"panoptic_{name}.json").is_file()]
+    if found := find_annotations(root, split, "instances"):
+        return found
     hint = f"To make Tiny Town there: detr-mini make-data {root}"
-    if panoptic:
-        hint = f"There is panoptic_{panoptic[0]}.json, which is read with --panoptic"
+    if panoptic := find_annotations(root, split, "panoptic"):
+        hint = f"There is {panoptic[1].name}, which is read with --panoptic"
     raise NotFoundError(
         f"no {split} annotations: looked for {root / 'annotations'}/instances_{split}.json and "
         f"instances_{split}2017.json. {hint}"
     )
 
 
-def split_names(split: str) -> tuple[str, str]:
-    """What the files of a split are called: in Tiny Town, in COCO 2017."""
-    return split, f"{split}2017"
+def find_annotations(root: Path, split: str, kind: str) -> tuple[Path, Path] | None:
+    """The picture folder and the file ``annotations/KIND_SPLIT.json``, by either name of the split, if it is there."""
+    for name in (split, f"{split}2017"):
+        file = root / "annotations" / f"{kind}_{name}.json"
+        if file.is_file():
+            return root / name, file
+    return None
 
 
 def read_class_names(

@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision import tv_tensors
 
-from detr_mini.data.coco import CocoDetection, Transform, load_json, split_names, to_coco
+from detr_mini.data.coco import CocoDetection, Transform, find_annotations, load_json, to_coco
 from detr_mini.data.image import read_image
 from detr_mini.errors import DataError, NotFoundError
 
@@ -36,10 +36,8 @@ def find_panoptic_split(root: str | os.PathLike[str], split: str) -> tuple[Path,
         NotFoundError: neither file is there.
     """
     root = Path(root)
-    for name in split_names(split):
-        annotations = root / "annotations" / f"panoptic_{name}.json"
-        if annotations.is_file():
-            return root / name, annotations, annotations.with_suffix("")
+    if found := find_annotations(root, split, "panoptic"):
+        return *found, found[1].with_suffix("")
     raise NotFoundError(
         f"no panoptic {split} annotations: looked for {root / 'annotations'}/panoptic_{split}.json and "
         f"panoptic_{split}2017.json, each beside a folder of PNG files of the same name without .json"

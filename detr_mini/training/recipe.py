@@ -93,7 +93,7 @@ RECIPES = {
     "deformable_mini": replace(_FROM_SCRATCH, epochs=6, sampling_lr_factor=1.0),
     # In two steps, as published: mini learns stuff beside its things, and then a mask head learns on this detector.
     "mini_panoptic_detector": replace(_FROM_SCRATCH, epochs=3).with_lr(2e-4),
-    "mini_panoptic": replace(_FROM_SCRATCH, epochs=2, freeze_detector=True),
+    "mini_panoptic_masks": replace(_FROM_SCRATCH, epochs=2, freeze_detector=True),
 }
 
 
