@@ -152,42 +152,10 @@ def test_only_a_head_on_a_trained_detector_can_be_trained_alone(tmp_path: Path, 
         train(build("nano", **SMALL | {"num_classes": 19}), recipe, town, tmp_path / "run", progress=False)
     with pytest.raises(ValueError, match="would keep its random weights"):
         train(replace(make().config, num_classes=19), recipe, town, tmp_path / "run", progress=False)
-    assert (
-        main(
-            [
-                "train",
-                "--data",
-                str(town),
-                "--config",
-                "mini_panoptic",
-                "--recipe",
-                MASKS,
-                "--out",
-                str(tmp_path / "run"),
-            ]
-        )
-        == 2
-    )
+    asked = ["train", "--data", str(town), "--panoptic", "--recipe", MASKS, "--out", str(tmp_path / "run")]
+    assert main([*asked, "--config", "mini_panoptic"]) == 2
     assert "give its --weights" in capsys.readouterr().err
-    assert (
-        main(
-            [
-                "train",
-                "--data",
-                str(town),
-                "--panoptic",
-                "--weights",
-                "mini",
-                "--set",
-                "config.masks=true",
-                "--recipe",
-                MASKS,
-                "--out",
-                str(tmp_path / "run"),
-            ]
-        )
-        == 2
-    )
+    assert main([*asked, "--weights", "mini", "--set", "config.masks=true"]) == 2
     assert "mini does not know the data's sky, grass, road" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
