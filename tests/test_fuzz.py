@@ -28,6 +28,7 @@ from PIL import Image
 from detr_mini.data import (
     CocoDetection,
     DataError,
+    Fault,
     check_data,
     eval_transforms,
     make_data,
@@ -77,6 +78,16 @@ def sound(root: Path) -> dict[str, Any]:
     return json.loads((root / "sound.json").read_text())
 
 
+def require_well_said(faults: list[Fault]) -> None:
+    """Each fault says where and what, in one line of bounded length."""
+    for fault in faults:
+        assert fault.file
+        assert fault.where
+        assert fault.problem
+        assert "\n" not in str(fault)
+        assert len(str(fault).encode()) < 1500
+
+
 def annotation_file(root: Path) -> Path:
     return root / "annotations" / "instances_train.json"
 
@@ -87,12 +98,7 @@ def verdict_is_right(root: Path, text: bytes) -> bool:
     accepted = False
     for images in (True, False):
         faults = check_data(root, ["train"], images=images)
-        for fault in faults:
-            assert fault.file
-            assert fault.where
-            assert fault.problem
-            assert "\n" not in str(fault)
-            assert len(str(fault).encode()) < 1500
+        require_well_said(faults)
         if any(not fault.usable for fault in faults):
             with pytest.raises(DataError, match="cannot train on"):
                 require_sound(root, ["train"], images=images)
