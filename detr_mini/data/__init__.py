@@ -1,4 +1,4 @@
-"""Pictures and objects: Tiny Town, the COCO reader, the transforms and the checker of annotation files.
+"""Pictures and objects: Tiny Town, Night Harbor, the COCO reader, the transforms and the checker of annotation files.
 
 Chapter: *Data preparation*, ``book/04_data``.
 """
@@ -8,6 +8,14 @@ from detr_mini.data.check import Fault, check_data, require_sound
 from detr_mini.data.coco import CocoDetection, Target, find_split, read_class_names
 from detr_mini.data.dataset import DetectionDataset, PanopticDataset, is_panoptic
 from detr_mini.data.image import read_image
+from detr_mini.data.night_harbor import (
+    NIGHT_CLASSES,
+    Mistake,
+    NightObject,
+    NightScene,
+    draw_night_scene,
+    make_night_data,
+)
 from detr_mini.data.panoptic import CocoPanoptic, find_panoptic_split
 from detr_mini.data.tiny_town import CATEGORIES, NUM_CLASSES, Scene, SceneObject, draw_scene, make_data
 from detr_mini.data.transforms import (
@@ -22,6 +30,7 @@ from detr_mini.errors import DataError, ImageError
 
 __all__ = [
     "CATEGORIES",
+    "NIGHT_CLASSES",
     "NUM_CLASSES",
     "PAPER_SIZES",
     "BucketSampler",
@@ -31,6 +40,9 @@ __all__ = [
     "DetectionDataset",
     "Fault",
     "ImageError",
+    "Mistake",
+    "NightObject",
+    "NightScene",
     "NormalizeBoxes",
     "PanopticDataset",
     "RandomSizeCrop",
@@ -41,12 +53,14 @@ __all__ = [
     "check_data",
     "collate",
     "denormalise",
+    "draw_night_scene",
     "draw_scene",
     "eval_transforms",
     "find_panoptic_split",
     "find_split",
     "is_panoptic",
     "make_data",
+    "make_night_data",
     "read_batches",
     "read_class_names",
     "read_image",

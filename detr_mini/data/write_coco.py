@@ -61,12 +61,14 @@ def write_coco(
         )
     _clear(root, counts)
     root.mkdir(parents=True, exist_ok=True)
-    _dump(root / MARKER, {"made_by": "detr-mini make-data", "seed": seed, "counts": dict(counts)})
+    dump_json(root / MARKER, {"made_by": "detr-mini make-data", "seed": seed, "counts": dict(counts)})
     for split, count in counts.items():
         for folder in (root / split, root / "annotations" / f"panoptic_{split}"):
             folder.mkdir(parents=True, exist_ok=True)
         job = partial(_write_chunk, root, split, seed, draw)
-        records = list(tqdm(_each(job, count, workers), total=count, desc=split, unit="image", disable=not progress))
+        records = list(
+            tqdm(each_record(job, count, workers), total=count, desc=split, unit="image", disable=not progress)
+        )
         _write_json(root, split, records, categories)
 
 
@@ -96,7 +98,8 @@ def _paths(root: Path, split: str, index: int) -> tuple[Path, Path]:
     return root / split / f"{name}.jpg", root / "annotations" / f"panoptic_{split}" / f"{name}.png"
 
 
-def _each(job: Callable[[range], list[Record]], count: int, workers: int | None) -> Iterator[Record]:
+def each_record(job: Callable[[range], list[Record]], count: int, workers: int | None) -> Iterator[Record]:
+    """What ``job`` returns for the scenes 0 to ``count``, in their order, drawn by several processes."""
     chunks = [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
     workers = min(workers or os.cpu_count() or 1, len(chunks))
     if workers <= 1:
@@ -117,8 +120,8 @@ def _write_scene(root: Path, split: str, index: int, scene: Scene) -> Record:
     """Write one image and its panoptic map; returns its entries in the two annotation files."""
     image_path, panoptic_path = _paths(root, split, index)
     image_id, (width, height) = FIRST_ID[split] + index, scene.image.size
-    _save(image_path, scene.image, format="JPEG", quality=92, subsampling=0)
-    _save(panoptic_path, segment_ids_to_image(scene.segments), format="PNG")
+    save_picture(image_path, scene.image, format="JPEG", quality=92, subsampling=0)
+    save_picture(panoptic_path, segment_ids_to_image(scene.segments), format="PNG")
     annotations = [
         {
             "image_id": image_id,
@@ -152,7 +155,7 @@ def _write_json(root: Path, split: str, records: Sequence[Record], categories: S
     first = FIRST_ID[split] * 100  # annotation ids differ between splits too, as no scene holds a hundred objects
     annotations = [{"id": first + i, **annotation} for i, annotation in enumerate(loose)]
     named = [{"id": c.id, "name": c.name, "supercategory": c.supercategory} for c in categories if c.isthing]
-    _dump(
+    dump_json(
         root / "annotations" / f"instances_{split}.json",
         {**head, "annotations": annotations, "categories": named},
     )
@@ -161,17 +164,19 @@ def _write_json(root: Path, split: str, records: Sequence[Record], categories: S
         for c in categories
     ]
     panoptic = [record["panoptic"] for record in records]
-    _dump(
+    dump_json(
         root / "annotations" / f"panoptic_{split}.json",
         {**head, "annotations": panoptic, "categories": full},
     )
 
 
-def _dump(path: Path, content: object) -> None:
+def dump_json(path: Path, content: object) -> None:
+    """Write a whole JSON file or nothing."""
     write_atomically(path, json.dumps(content).encode())
 
 
-def _save(path: Path, image: Image.Image, **options: Any) -> None:
+def save_picture(path: Path, image: Image.Image, **options: Any) -> None:
+    """Write a whole picture or nothing; ``options`` are those of Pillow."""
     # Without waiting for the disk, file by file: a picture that a power cut spoils is drawn again by the same command.
     part = path.with_name(path.name + ".part")
     image.save(part, **options)
