@@ -31,7 +31,7 @@ def scenes() -> list[NightScene]:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("night") / "data"
-    make_night_data(root, 24, 6, seed=3, test=3, workers=1, progress=False)
+    make_night_data(root, 24, 6, seed=3, test=3, progress=False)
     return root
 
 
@@ -203,11 +203,9 @@ def test_pycocotools_finds_every_box_once_ids_start_at_one(folder: Path, tmp_pat
     assert recall[1].min() == 1
 
 
-def test_bytes_do_not_depend_on_the_number_of_processes(tmp_path: Path) -> None:
-    for workers in (1, 2):
-        make_night_data(tmp_path / str(workers), 26, 1, test=0, workers=workers, progress=False)
-    assert files(tmp_path / "1") == files(tmp_path / "2")
-    assert not (tmp_path / "1" / "test").exists()
+def test_a_split_of_none_has_no_folder(tmp_path: Path) -> None:
+    make_night_data(tmp_path, 2, 0, test=0, progress=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["night_harbor.json", "train"]
 
 
 @pytest.mark.parametrize("name", ["train/holiday.jpg", "valid/_annotations.coco.json", "test/x.txt"])
@@ -216,23 +214,23 @@ def test_a_folder_from_elsewhere_is_refused_and_left_alone(tmp_path: Path, name:
     foreign.parent.mkdir()
     foreign.write_text("mine", encoding="utf-8")
     with pytest.raises(FileExistsError, match=foreign.parent.name):
-        make_night_data(tmp_path, 1, 1, workers=1, progress=False)
+        make_night_data(tmp_path, 1, 1, progress=False)
     assert files(tmp_path) == {name: b"mine"}
 
 
 def test_neither_set_writes_over_the_other(tmp_path: Path) -> None:
     make_data(tmp_path / "town", train=1, val=1, workers=1, progress=False)
-    make_night_data(tmp_path / "night", 1, 1, test=1, workers=1, progress=False)
+    make_night_data(tmp_path / "night", 1, 1, test=1, progress=False)
     with pytest.raises(FileExistsError, match="train"):
-        make_night_data(tmp_path / "town", 1, 1, workers=1, progress=False)
+        make_night_data(tmp_path / "town", 1, 1, progress=False)
     with pytest.raises(FileExistsError, match="train"):
         make_data(tmp_path / "night", train=1, val=1, workers=1, progress=False)
 
 
 def test_its_own_folder_is_remade_without_leftovers(tmp_path: Path) -> None:
-    make_night_data(tmp_path / "a", 4, 2, seed=1, test=2, mistakes=1, workers=1, progress=False)
+    make_night_data(tmp_path / "a", 4, 2, seed=1, test=2, mistakes=1, progress=False)
     for root in (tmp_path / "a", tmp_path / "b"):
-        make_night_data(root, 3, 1, seed=2, test=0, workers=1, progress=False)
+        make_night_data(root, 3, 1, seed=2, test=0, progress=False)
     assert files(tmp_path / "a") == files(tmp_path / "b")
     assert not (tmp_path / "a" / "test").exists()
 
@@ -248,7 +246,7 @@ def test_a_number_out_of_range_is_named(tmp_path: Path, numbers: tuple[int, ...]
 
 
 def test_a_full_disk_leaves_the_annotations_as_they_were(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make_night_data(tmp_path, 2, 1, test=0, workers=1, progress=False)
+    make_night_data(tmp_path, 2, 1, test=0, progress=False)
     before = {name: data for name, data in files(tmp_path).items() if name.endswith(".json")}
 
     def full(_: int) -> None:
@@ -256,7 +254,7 @@ def test_a_full_disk_leaves_the_annotations_as_they_were(tmp_path: Path, monkeyp
 
     monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OSError, match="no space"):
-        make_night_data(tmp_path, 3, 1, test=0, workers=1, progress=False)
+        make_night_data(tmp_path, 3, 1, test=0, progress=False)
     assert {name: data for name, data in files(tmp_path).items() if name.endswith(".json")} == before
 
 
@@ -264,7 +262,7 @@ def test_a_full_disk_leaves_the_annotations_as_they_were(tmp_path: Path, monkeyp
 
 
 def test_mistakes_are_planted_and_recorded(folder: Path, tmp_path: Path) -> None:
-    planted = make_night_data(tmp_path, 24, 6, seed=3, mistakes=6, test=3, workers=1, progress=False)
+    planted = make_night_data(tmp_path, 24, 6, seed=3, mistakes=6, test=3, progress=False)
     assert [one.kind for one in sorted(planted, key=lambda one: one.kind)] == [
         kind for kind in ("box too large", "left out", "swapped classes") for _ in range(2)
     ]
@@ -301,7 +299,7 @@ def test_mistakes_are_planted_and_recorded(folder: Path, tmp_path: Path) -> None
 
 def test_too_many_mistakes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="6 mistakes do not fit into 6"):
-        make_night_data(tmp_path, 6, 0, seed=8, mistakes=6, test=0, workers=1, progress=False)
+        make_night_data(tmp_path, 6, 0, seed=8, mistakes=6, test=0, progress=False)
 
 
 # --- the command -----------------------------------------------------------------------------------------------------
@@ -309,15 +307,16 @@ def test_too_many_mistakes_are_refused(tmp_path: Path) -> None:
 
 def test_the_command_draws_a_night(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = str(tmp_path / "harbor")
-    made = main(
-        ["make-data", target, "--scenes", "night", "--train", "2", "--val", "1", "--test", "1", "--workers", "1"]
-    )
+    made = main(["make-data", target, "--scenes", "night", "--train", "2", "--val", "1", "--test", "1"])
     assert made == 0
     assert "2 training, 1 validation and 1 test scenes are in" in capsys.readouterr().out
     assert [len(read(tmp_path / "harbor", split)["images"]) for split in COUNTS] == [2, 1, 1]
 
 
-def test_tiny_town_has_no_test_split(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["make-data", str(tmp_path / "town"), "--test", "3"]) == 2
-    assert "--scenes night" in capsys.readouterr().err
-    assert not (tmp_path / "town").exists()
+@pytest.mark.parametrize("options", [["--test", "3"], ["--scenes", "night", "--workers", "2"]])
+def test_an_option_of_the_other_set_is_refused(
+    options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["make-data", str(tmp_path / "data"), *options]) == 2
+    assert "--scenes" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()

@@ -33,7 +33,9 @@ def add(commands: Commands) -> None:
             f"--{option}", type=count_or_none, metavar="N", help=f"number of {what} scenes ({default})"
         )
     command.add_argument("--seed", type=int, default=0, metavar="N", help="same seed, same bytes (default %(default)s)")
-    command.add_argument("--workers", type=count, metavar="N", help="processes that draw (default: one for each core)")
+    command.add_argument(
+        "--workers", type=count, metavar="N", help="processes that draw the town (default: one for each core)"
+    )
 
 
 def run(options: argparse.Namespace) -> None:
@@ -42,13 +44,17 @@ def run(options: argparse.Namespace) -> None:
 
     if options.test is not None and options.scenes == "town":
         raise ConfigError("--test goes with --scenes night: Tiny Town has train and val only")
+    if options.workers is not None and options.scenes == "night":
+        raise ConfigError(
+            "--workers goes with --scenes town: a night of 450 scenes is drawn by one process, in seconds"
+        )
     asked = (options.train, options.val, options.test)
     train, val, test = (usual if n is None else n for n, usual in zip(asked, SCENES[options.scenes], strict=True))
     try:
         if options.scenes == "town":
             make_data(options.folder, train, val, options.seed, options.workers)
         else:
-            make_night_data(options.folder, train, val, options.seed, test=test, workers=options.workers)
+            make_night_data(options.folder, train, val, options.seed, test=test)
     except UserError:
         raise
     except OSError as error:  # of the folder: no rights, a full disk

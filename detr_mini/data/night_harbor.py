@@ -237,9 +237,10 @@ def draw_night_scene(index: int, seed: int = 0, split: str = "train") -> NightSc
     plan, image, ids = _settle(index, split, seed)
     objects = []
     for number, thing in enumerate(plan.things, 1):
-        rows, columns = np.nonzero(ids == number)
-        x, y = int(columns.min()), int(rows.min())
-        objects.append(NightObject(thing.category, (x, y, int(columns.max()) + 1 - x, int(rows.max()) + 1 - y)))
+        mask = ids == number
+        rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+        x, y = int(columns[0]), int(rows[0])
+        objects.append(NightObject(thing.category, (x, y, int(columns[-1]) + 1 - x, int(rows[-1]) + 1 - y)))
     return NightScene(image, tuple(objects))
 
 
@@ -251,7 +252,6 @@ def make_night_data(
     mistakes: int = 0,
     *,
     test: int = 50,
-    workers: int | None = None,
     progress: bool = True,
 ) -> tuple[Mistake, ...]:
     """Draw Night Harbor and write it into a folder as Roboflow exports COCO, remaking what was written there before.
@@ -265,8 +265,6 @@ def make_night_data(
         seed: same seed, same scenes.
         mistakes: so many training pictures are annotated as a tired person might: two objects with each other's
             class, a box far too large, an object left out, in turn. ``night_harbor.json`` records them.
-        workers: processes that draw, by default one for each core. In a script that is run as a file, more than one
-            needs the usual ``if __name__ == "__main__":``.
         progress: show a bar.
 
     Returns:
@@ -277,4 +275,4 @@ def make_night_data(
         ConfigError: a number of scenes is out of range, or the training pictures have no room for so many mistakes.
     """
     counts = {"train": train, "valid": valid, "test": test}
-    return write_roboflow(folder, counts, seed, draw_night_scene, NIGHT_CLASSES, mistakes, workers, progress)
+    return write_roboflow(folder, counts, seed, draw_night_scene, NIGHT_CLASSES, mistakes, progress)

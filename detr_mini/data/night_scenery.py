@@ -96,20 +96,20 @@ def _waves() -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _grain() -> np.ndarray:
-    """The noise of a camera (512, 1024, 3) int16: of brightness, and half as much of color."""
+    """The noise of a camera (3, 512, 1024) int16: of brightness, and half as much of color."""
     layers = [
         np.stack([_noise(512, 1024, first + i) for i in range(4)]).sum(0, dtype=np.int32) - 510
         for first in (20, 30, 34, 38)
     ]
-    gray, tint = layers[0], np.stack(layers[1:], -1)
-    return (gray[..., None] + tint // 2).astype(np.int16)
+    gray, tint = layers[0], np.stack(layers[1:])
+    return (gray + tint // 2).astype(np.int16)
 
 
 def _crop(field: np.ndarray, height: int, width: int, rng: random.Random) -> np.ndarray:
     """A window of a field at a random place, mirrored by lot."""
-    y, x = int(rng.random() * (field.shape[0] - height)), int(rng.random() * (field.shape[1] - width))
-    window = field[y : y + height, x : x + width]
-    return window[:, ::-1] if rng.random() < 0.5 else window
+    y, x = int(rng.random() * (field.shape[-2] - height)), int(rng.random() * (field.shape[-1] - width))
+    window = field[..., y : y + height, x : x + width]
+    return window[..., ::-1] if rng.random() < 0.5 else window
 
 
 @lru_cache(maxsize=256)
@@ -122,23 +122,28 @@ def _halo(radius: int) -> np.ndarray:
 
 
 def _ramp(colours: tuple[Colour, ...], length: int) -> np.ndarray:
-    """Colors (length, 3) int32 that run evenly through ``colours``."""
+    """Colors (3, length, 1) int32 that run evenly through ``colours``."""
     steps = len(colours) - 1
     at = np.arange(length) * steps * 256 // max(length, 1)
     part = np.minimum(at // 256, steps - 1)
     table, share = np.array(colours, dtype=np.int32), (at - 256 * part)[:, None]
-    return (table[part] * (256 - share) + table[part + 1] * share) // 256
+    return ((table[part] * (256 - share) + table[part + 1] * share) // 256).T[..., None]
+
+
+def _planes(colour: Colour) -> np.ndarray:
+    """A color (3, 1, 1) int32, to be spread over the three planes of a picture."""
+    return np.array(colour, dtype=np.int32)[:, None, None]
 
 
 class Night:
-    """A picture that is being painted: ``rgb`` (H, W, 3) int32, and ``ids`` (H, W) uint8, 0 where no object is."""
+    """A picture that is being painted: ``rgb`` (3, H, W) int32, and ``ids`` (H, W) uint8, 0 where no object is."""
 
     def __init__(self, width: int, height: int, horizon: int, mood: Mood, rng: random.Random) -> None:
         self.width, self.height, self.horizon, self.mood = width, height, horizon, mood
         self.ids = np.zeros((height, width), np.uint8)
-        self.rgb = np.empty((height, width, 3), np.int32)
-        self.rgb[:horizon] = _ramp(mood.sky, horizon)[:, None]
-        self.rgb[horizon:] = _ramp(mood.water, height - horizon)[:, None]
+        self.rgb = np.empty((3, height, width), np.int32)
+        self.rgb[:, :horizon] = _ramp(mood.sky, horizon)
+        self.rgb[:, horizon:] = _ramp(mood.water, height - horizon)
         self.waves = self._sea(rng)
         self._sky(rng)
         self._shore(rng)
@@ -151,8 +156,8 @@ class Night:
         top, left = max(y0, 0), max(x0, 0)
         amount = amount[top - y0 : max(self.height - y0, 0), left - x0 : max(self.width - x0, 0)]
         if amount.size:
-            window = self.rgb[top : top + amount.shape[0], left : left + amount.shape[1]]
-            light = (amount[..., None] * np.array(colour, dtype=np.int32)) >> 8
+            window = self.rgb[:, top : top + amount.shape[0], left : left + amount.shape[1]]
+            light = (amount * _planes(colour)) >> 8
             window += (light * (255 - window)) >> 8
 
     def glow(self, x: float, y: float, reach: float, colour: Colour, power: int) -> None:
@@ -176,8 +181,8 @@ class Night:
 
     def _veil(self, y0: int, amount: np.ndarray, colour: Colour) -> None:
         """Lay a color over the rows from y0 on; ``amount`` (rows, W) says how much of it, of 255."""
-        rows = self.rgb[y0 : y0 + amount.shape[0]]
-        rows += ((np.array(colour, dtype=np.int32) - rows) * amount[..., None]) >> 8
+        rows = self.rgb[:, y0 : y0 + amount.shape[0]]
+        rows += ((_planes(colour) - rows) * amount) >> 8
 
     # --- sky, shore and water ----------------------------------------------------------------------------------------
 
@@ -186,7 +191,7 @@ class Night:
         for _ in range(mood.stars * h * w // 40_000):
             y, x, power = int(h * rng.random() * 0.95), int(w * rng.random()), int(250 * rng.random() * rng.random())
             power = power * (h - y) // h
-            self.rgb[y, x] += (255 - self.rgb[y, x]) * (power + 20) // 275
+            self.rgb[:, y, x] += (255 - self.rgb[:, y, x]) * (power + 20) // 275
             if power > 130:
                 self.glow(x, y, 3, (220, 226, 255), power)
         if mood.aurora:
@@ -249,7 +254,7 @@ class Night:
                 colour = pick(rng, ((255, 206, 130), (255, 226, 170), (255, 180, 96), (220, 232, 255)))
                 if 0 <= x < w:
                     power = 110 + int(rng.random() * 130)
-                    self.rgb[y, x] += (np.array(colour) - self.rgb[y, x]) * power // 255
+                    self.rgb[:, y, x] += (np.array(colour) - self.rgb[:, y, x]) * power // 255
                     self.town.append((x, colour))
 
     def _sea(self, rng: random.Random) -> np.ndarray:
@@ -266,9 +271,9 @@ class Night:
     def _water(self, rng: random.Random) -> None:
         deep = self.height - self.horizon
         waves = self.waves[self.horizon :]
-        near = (18 + 10 * np.arange(deep) // deep)[:, None, None]
-        tint = np.array(self.mood.sky[-1], dtype=np.int32) // 3 + 40
-        self.rgb[self.horizon :] += waves[..., None] * tint * near // (128 * 64)
+        near = (18 + 10 * np.arange(deep) // deep)[:, None]
+        tint = _planes(self.mood.sky[-1]) // 3 + 40
+        self.rgb[:, self.horizon :] += (waves * tint * near) >> 13
         np.clip(self.rgb, 0, 255, out=self.rgb)
         if self.mood.moon:
             self._moonlight()
@@ -326,7 +331,7 @@ class Night:
     def _tile(
         self, figure: Figure, corners: tuple[int, int, int, int], x: float, y: float, size: float
     ) -> tuple[np.ndarray, np.ndarray]:
-        """The figure's colors times its cover (h, w, 3), and its cover (h, w) of 255, both int32."""
+        """The figure's colors times its cover (3, h, w), and its cover (h, w) of 255, both int32."""
         x0, y0, x1, y1 = corners
         ink = Image.new("RGB", ((x1 - x0) * FINE, (y1 - y0) * FINE))
         cover = Image.new("L", ink.size)
@@ -341,21 +346,21 @@ class Night:
                 colour = (colour[0] * light[0] // 255, colour[1] * light[1] // 255, colour[2] * light[2] // 255)
             _fill(paint, shape, spots, colour)
             _fill(label, shape, spots, 255)
-        colours = np.asarray(ink.reduce(FINE), dtype=np.int32)
+        colours = np.asarray(ink.reduce(FINE), dtype=np.int32).transpose(2, 0, 1)
         alpha = np.asarray(cover.reduce(FINE), dtype=np.int32)
         fog = self.mood.haze * max(0, 60 - (round(y) - self.horizon)) // 110 if figure.body else 0
         if fog > 0:
-            veil = alpha[..., None] * np.array(self.mood.fog, dtype=np.int32) // 255
+            veil = alpha * _planes(self.mood.fog) // 255
             colours = colours + (veil - colours) * fog // 255
         rim = np.zeros_like(alpha)
         rim[1:] = np.clip(alpha[1:] - alpha[:-1], 0, None)
-        return colours + rim[..., None] * np.array(light, dtype=np.int32) // 255 * 2 // 5, alpha
+        return colours + rim * _planes(light) // 255 * 2 // 5, alpha
 
     def _paste(self, colours: np.ndarray, alpha: np.ndarray, x0: int, y0: int, segment: int) -> int:
         left, bottom = max(-x0, 0), self.height - y0
-        colours, alpha = colours[:bottom, left : self.width - x0], alpha[:bottom, left : self.width - x0]
+        colours, alpha = colours[:, :bottom, left : self.width - x0], alpha[:bottom, left : self.width - x0]
         place = np.s_[y0 : y0 + alpha.shape[0], x0 + left : x0 + left + alpha.shape[1]]
-        self.rgb[place] = ((self.rgb[place] * (256 - alpha[..., None])) >> 8) + colours
+        self.rgb[:, *place] = ((self.rgb[:, *place] * (256 - alpha)) >> 8) + colours
         seen = alpha >= 128
         self.ids[place][seen] = segment
         return int(seen.sum())
@@ -371,21 +376,21 @@ class Night:
         waves = self.waves[foot:y1, left:right]
         rows = np.clip(tall - 1 - down * 5 // 4 + waves * (4 + down) // 512, 0, tall - 1)
         columns = np.clip(np.arange(left, right) - x0 + waves * (16 + down) // 420, 0, alpha.shape[1] - 1)
-        share = (120 - 90 * down // max(y1 - foot, 1))[..., None]
-        window = self.rgb[foot:y1, left:right]
-        window += (colours[rows, columns] - alpha[rows, columns][..., None] * window // 255) * share // 255
+        share = 120 - 90 * down // max(y1 - foot, 1)
+        window = self.rgb[:, foot:y1, left:right]
+        window += (colours[:, rows, columns] - alpha[rows, columns] * window // 255) * share // 255
 
     def beam(self, x: float, y: float, reach: float, rng: random.Random) -> None:
         """The two beams of a lighthouse whose lamp is at (x, y)."""
         tilt = (rng.random() - 0.5) * 0.5
         long = round(reach)
-        y0 = round(y) - long
-        rows, columns = np.arange(-long, long + 1)[:, None], np.arange(-long, long + 1)
+        tall = long * 22 // 64 + 4  # the beams stay within: their slope is at most a quarter, their spread a twelfth
+        rows, columns = np.arange(-tall, tall + 1)[:, None], np.arange(-long, long + 1)
         middle = columns * int(tilt * 256) // 256
         half = 2 + np.abs(columns) * 22 // 256 + 1
         across = np.clip(half - np.abs(rows - middle), 0, None) * 255 // half
         fade = np.clip(long - np.abs(columns), 0, None) * 255 // long
-        self._shine(y0, round(x) - long, across * fade // 255 * 110 // 255, (255, 240, 196))
+        self._shine(round(y) - tall, round(x) - long, across * fade // 255 * 110 // 255, (255, 240, 196))
 
     # --- the end -----------------------------------------------------------------------------------------------------
 
@@ -395,10 +400,10 @@ class Night:
             self._rain(rng)
         h, w = self.height, self.width
         away = ((np.arange(h) * 2 - h) ** 2 * 256 // (h * h))[:, None] + (np.arange(w) * 2 - w) ** 2 * 256 // (w * w)
-        shown = self.rgb * (256 - away * 48 // 256)[..., None] >> 8
+        shown = self.rgb * (256 - away * 48 // 256) >> 8
         noise = _crop(_grain(), h, w, rng)
         shown += (noise * (8 + ((255 - shown) >> 5))) >> 9
-        return np.clip(shown, 0, 255).astype(np.uint8)
+        return np.ascontiguousarray(np.clip(shown, 0, 255).astype(np.uint8).transpose(1, 2, 0))
 
     def _rain(self, rng: random.Random) -> None:
         sheet = Image.new("L", (self.width * 2, self.height * 2))

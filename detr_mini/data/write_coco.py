@@ -66,9 +66,7 @@ def write_coco(
         for folder in (root / split, root / "annotations" / f"panoptic_{split}"):
             folder.mkdir(parents=True, exist_ok=True)
         job = partial(_write_chunk, root, split, seed, draw)
-        records = list(
-            tqdm(each_record(job, count, workers), total=count, desc=split, unit="image", disable=not progress)
-        )
+        records = list(tqdm(_each(job, count, workers), total=count, desc=split, unit="image", disable=not progress))
         _write_json(root, split, records, categories)
 
 
@@ -98,8 +96,7 @@ def _paths(root: Path, split: str, index: int) -> tuple[Path, Path]:
     return root / split / f"{name}.jpg", root / "annotations" / f"panoptic_{split}" / f"{name}.png"
 
 
-def each_record(job: Callable[[range], list[Record]], count: int, workers: int | None) -> Iterator[Record]:
-    """What ``job`` returns for the scenes 0 to ``count``, in their order, drawn by several processes."""
+def _each(job: Callable[[range], list[Record]], count: int, workers: int | None) -> Iterator[Record]:
     chunks = [range(start, min(start + CHUNK, count)) for start in range(0, count, CHUNK)]
     workers = min(workers or os.cpu_count() or 1, len(chunks))
     if workers <= 1:

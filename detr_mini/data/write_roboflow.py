@@ -8,7 +8,6 @@ import os
 import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from detr_mini.data.sprites import pick
-from detr_mini.data.write_coco import Record, dump_json, each_record, save_picture
+from detr_mini.data.write_coco import Record, dump_json, save_picture
 from detr_mini.errors import ConfigError, FolderInUseError
 
 if TYPE_CHECKING:
@@ -67,7 +66,6 @@ def write_roboflow(
     draw: Draw,
     classes: Sequence[str],
     mistakes: int,
-    workers: int | None,
     progress: bool,
 ) -> tuple[Mistake, ...]:
     """Draw ``counts[split]`` scenes of each split and write them; see ``night_harbor.make_night_data``."""
@@ -88,10 +86,8 @@ def write_roboflow(
         if count == 0:
             continue
         (root / split).mkdir(exist_ok=True)
-        job = partial(_write_chunk, root, split, seed, draw)
-        records = list(
-            tqdm(each_record(job, count, workers), total=count, desc=split, unit="image", disable=not progress)
-        )
+        indices = tqdm(range(count), desc=split, unit="image", disable=not progress)
+        records = [_write_scene(root / split, _name(split, seed, i), draw(i, seed, split)) for i in indices]
         chosen = _choose(records, mistakes, seed) if split == "train" else {}
         planted += _write_annotations(root / split / ANNOTATIONS, records, classes, chosen)
     dump_json(root / MARKER, {**head, "mistakes": [asdict(one) for one in planted]})
@@ -124,10 +120,6 @@ def _clear(root: Path, counts: Mapping[str, int], seed: int) -> None:
             (root / split / ANNOTATIONS).unlink(missing_ok=True)
             if not any((root / split).iterdir()):
                 (root / split).rmdir()
-
-
-def _write_chunk(root: Path, split: str, seed: int, draw: Draw, indices: range) -> list[Record]:
-    return [_write_scene(root / split, _name(split, seed, index), draw(index, seed, split)) for index in indices]
 
 
 def _write_scene(folder: Path, name: str, scene: NightScene) -> Record:
