@@ -218,6 +218,16 @@ def test_a_folder_from_elsewhere_is_refused_and_left_alone(tmp_path: Path, name:
     assert files(tmp_path) == {name: b"mine"}
 
 
+def test_a_split_that_someone_put_beside_ours_is_left_alone(tmp_path: Path) -> None:
+    make_night_data(tmp_path, 1, 1, test=0, progress=False)
+    (tmp_path / "test").mkdir()
+    (tmp_path / "test" / "_annotations.coco.json").write_text("mine", encoding="utf-8")
+    before = files(tmp_path)
+    with pytest.raises(FileExistsError, match="test exists"):
+        make_night_data(tmp_path, 1, 1, test=1, progress=False)
+    assert files(tmp_path) == before
+
+
 def test_neither_set_writes_over_the_other(tmp_path: Path) -> None:
     make_data(tmp_path / "town", train=1, val=1, workers=1, progress=False)
     make_night_data(tmp_path / "night", 1, 1, test=1, progress=False)

@@ -103,15 +103,15 @@ def _name(split: str, seed: int, index: int) -> str:
 def _clear(root: Path, counts: Mapping[str, int], seed: int) -> None:
     """Refuse a folder with someone else's files; take away what an earlier run left and this one does not make."""
     marker = root / MARKER
-    if not marker.is_file():
-        found = [root / split for split in SPLITS if (root / split).exists()]
-        if found:
-            raise FolderInUseError(
-                f"{found[0]} exists and was not written by this command; "
-                f"give a folder that does not hold {', '.join(SPLITS)} yet"
-            )
-        return
-    old = json.loads(marker.read_text(encoding="utf-8"))
+    old: Record = {"seed": seed, "counts": dict.fromkeys(SPLITS, 0)}
+    if marker.is_file():
+        old = json.loads(marker.read_text(encoding="utf-8"))
+    found = [root / split for split in SPLITS if old["counts"][split] == 0 and (root / split).exists()]
+    if found:
+        raise FolderInUseError(
+            f"{found[0]} exists and was not written by this command; "
+            f"give a folder that does not hold {', '.join(SPLITS)} yet"
+        )
     for split, count in old["counts"].items():
         new = {_name(split, seed, index) for index in range(counts[split])}
         for name in {_name(split, old["seed"], index) for index in range(count)} - new:
