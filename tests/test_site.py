@@ -200,8 +200,7 @@ def test_pages_hold_no_pictures_and_no_long_data(site: Path) -> None:
     for path in (site / "book").glob("*.html"):
         html = path.read_text("utf-8")
         assert not re.search(r'data:image/webp;base64,[^"]{300}', html), path.name
-        # The page of the package has a signature of every name in it.
-        assert len(html) < (900_000 if path.stem == "api" else 600_000), path.name
+        assert len(html) < 600_000, path.name
         for tag in BeautifulSoup(html, "html.parser").select(".bd-article img"):
             assert not str(tag["src"]).endswith((".png", ".webp")) or {"width", "height", "loading"} <= set(
                 tag.attrs
