@@ -23,8 +23,14 @@ def annotation(number: int, image: int, box: list[float], category: int = 3, **m
     return entry | {"segmentation": [polygon]} | more
 
 
-def write_folder(root: Path, annotations: list[dict[str, Any]], split: str = "train") -> Path:
-    """Two pictures: number 4, 60 x 40, blue with a red rectangle; number 9, 30 x 50, without objects."""
+def write_folder(root: Path, annotations: list[dict[str, Any]]) -> Path:
+    """Two pictures: number 4, 60 x 40, blue with a red rectangle; number 9, 30 x 50, without objects. As train and val."""
+    for split in ("train", "val"):
+        write_split(root, annotations, split)
+    return root
+
+
+def write_split(root: Path, annotations: list[dict[str, Any]], split: str) -> None:
     (root / split).mkdir(parents=True)
     (root / "annotations").mkdir(exist_ok=True)
     pixels = np.full((40, 60, 3), BLUE, dtype=np.uint8)
@@ -40,7 +46,6 @@ def write_folder(root: Path, annotations: list[dict[str, Any]], split: str = "tr
         "categories": [{"id": 3, "name": "red"}, {"id": 7, "name": "other"}],
     }
     (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(data))
-    return root
 
 
 @pytest.fixture
@@ -139,10 +144,8 @@ def test_find_split_knows_both_layouts(tmp_path: Path) -> None:
     assert find_split(tmp_path, "train") == (tmp_path / "train", annotations / "instances_train.json")
 
 
-def test_find_split_says_what_it_looked_for(tmp_path: Path) -> None:
-    with pytest.raises(
-        FileNotFoundError, match=r"instances_val\.json and instances_val2017\.json.*make-data"
-    ) as raised:
+def test_find_split_of_an_empty_folder_says_how_to_fill_it(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"the folder is empty.*make-data") as raised:
         find_split(tmp_path, "val")
     assert str(tmp_path) in str(raised.value)
 

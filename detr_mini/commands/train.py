@@ -131,7 +131,7 @@ def _model(options: argparse.Namespace) -> "Detector":
     """What the options say to begin with: a config with random weights, or weights of the whole or of the backbone."""
     import torch
 
-    from detr_mini.data import find_panoptic_split, find_split, read_class_names
+    from detr_mini.data import CocoPanoptic, read_class_names
     from detr_mini.modeling.build import build
     from detr_mini.weights import load_backbone, load_to_train
 
@@ -141,7 +141,9 @@ def _model(options: argparse.Namespace) -> "Detector":
             f"--weights brings its own config and backbone, so {other} cannot be given as well; "
             f"--set config.FIELD=VALUE changes a field"
         )
-    names = read_class_names(options.data, "train", find_panoptic_split if options.panoptic else find_split)
+    names = (
+        CocoPanoptic(options.data, "train").class_names if options.panoptic else read_class_names(options.data, "train")
+    )
     changed = settings.config_overrides(options.set)
     if options.num_classes:
         changed.setdefault("num_classes", options.num_classes)

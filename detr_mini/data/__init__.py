@@ -4,9 +4,10 @@ Chapter: *Data preparation*, ``book/04_data``.
 """
 
 from detr_mini.data.batches import BucketSampler, SeededImages, collate, read_batches
-from detr_mini.data.check import Fault, check_data, require_sound
+from detr_mini.data.check import Report, check_data, look_through, require_sound
 from detr_mini.data.coco import CocoDetection, Target, find_split, read_class_names
 from detr_mini.data.dataset import DetectionDataset, PanopticDataset, is_panoptic
+from detr_mini.data.findings import Fault, Notice
 from detr_mini.data.image import read_image
 from detr_mini.data.night_harbor import (
     NIGHT_CLASSES,
@@ -44,8 +45,10 @@ __all__ = [
     "NightObject",
     "NightScene",
     "NormalizeBoxes",
+    "Notice",
     "PanopticDataset",
     "RandomSizeCrop",
+    "Report",
     "Scene",
     "SceneObject",
     "SeededImages",
@@ -59,6 +62,7 @@ __all__ = [
     "find_panoptic_split",
     "find_split",
     "is_panoptic",
+    "look_through",
     "make_data",
     "make_night_data",
     "read_batches",

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detr_mini.data.check_split import Fault, Record, Size, SplitCheck
+from detr_mini.data.check_split import Record, Size, SplitCheck
+from detr_mini.data.findings import Fault
 from detr_mini.data.panoptic import read_segment_ids
 from detr_mini.data.rules import PANOPTIC_ANNOTATION, PANOPTIC_CATEGORY, SEGMENT
 

@@ -3,17 +3,16 @@
 Chapter: *Data preparation*, ``book/04_data``.
 """
 
-import json
 import os
 import stat
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from pathlib import Path, PurePath
-from reprlib import Repr
 from typing import Any, TypeAlias
 
-from detr_mini.data.coco import THINNEST
+from detr_mini.data.annotation_file import read_json
+from detr_mini.data.findings import Fault, Notes, shown
 from detr_mini.data.image import read_image
+from detr_mini.data.repair_annotations import THINNEST
 from detr_mini.data.rules import CATEGORY, IMAGE, Rule, is_number, is_whole
 from detr_mini.errors import ImageError
 
@@ -21,29 +20,6 @@ OVERSHOOT = 1.0  # pixels a box may reach beyond the picture: rounding in real f
 
 Record: TypeAlias = dict[str, Any]
 Size: TypeAlias = tuple[int, int]  # width, height
-
-_repr = Repr()
-_repr.maxstring = _repr.maxother = _repr.maxlong = 60
-_repr.maxlevel = 2
-
-
-@dataclass(frozen=True)
-class Fault:
-    """One fault: in which file, where in it, the value found there, and what is wrong with it.
-
-    ``usable`` marks what training goes on with: boxes without area, which the reader leaves out as DETR's
-    own training does; faulty segmentations, which detection does not read; and in panoptic data images without
-    annotation, a second segment of one kind of stuff, and areas that the pixels do not have.
-    """
-
-    file: str
-    where: str
-    value: str
-    problem: str
-    usable: bool = False
-
-    def __str__(self) -> str:
-        return f"{self.file}: {self.where}: {self.problem}" + (f" (found {self.value})" if self.value else "")
 
 
 class SplitCheck:
@@ -61,6 +37,7 @@ class SplitCheck:
         self.images = images
         self.faults: list[Fault] = []
         self.categories: dict[int, Record] = {}  # by id, the sound fields of each
+        self.counts = (0, 0, 0)  # of images, segments and categories
         self.sizes: dict[int, Size | None] = {}  # of the images, by id; None where they are faulty
 
     def run(self, first: dict[int, Record]) -> None:
@@ -73,35 +50,21 @@ class SplitCheck:
         self._categories(lists["categories"], first)
         self._pictures(lists["images"])
         self._annotations(lists["annotations"])
+        segments = sum(len(a["segments_info"]) for a in lists["annotations"] if _has_segments(a))
+        self.counts = (len(lists["images"]), segments, len(lists["categories"]))
 
     def _annotations(self, records: list[Any]) -> None:
         raise NotImplementedError
 
     def _add(self, where: str, value: Any, problem: str, usable: bool = False) -> None:
-        self.faults.append(Fault(str(self.file), where, _repr.repr(value), problem, usable))
+        self.faults.append(Fault(str(self.file), where, shown(value), problem, usable))
 
     def _load(self) -> Record | None:
         """The object in the file, or None."""
-        where, value = "the file", ""
-        try:
-            text = self.file.read_bytes().decode()
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
-            where = f"line {error.lineno}, column {error.colno}"
-            value = _repr.repr(text[error.pos : error.pos + 20])
-            problem = f"broken JSON, {error.msg}; mend it there, or write the file again"
-        except UnicodeDecodeError as error:
-            value = _repr.repr(error.object[error.start : error.start + 20])
-            problem = f"cannot be read as JSON, byte {error.start} is not UTF-8 text; write the file again in UTF-8"
-        except (OSError, ValueError, RecursionError) as error:  # unreadable, numbers or depth beyond reason
-            problem = f"cannot be read as JSON, {error}; write the file again"
-        else:
-            if isinstance(data, dict):
-                return data
-            value = _repr.repr(data)
-            problem = 'must hold an object with "images", "annotations" and "categories"'
-        self.faults.append(Fault(str(self.file), where, value, problem))
-        return None
+        notes = Notes(self.file)
+        data = read_json(self.file, notes)
+        self.faults += notes.faults
+        return data
 
     def _info(self, info: Any) -> None:
         """Evaluation reads ``info.area_bins``; the rest is for people."""
@@ -166,7 +129,7 @@ class SplitCheck:
             other = first.get(category["id"], {})
             for key in self.category_rules:
                 if key in category and key in other and category[key] != other[key]:
-                    text = f'the first split has {_repr.repr(other[key])} as "{key}" of this id; all splits must agree'
+                    text = f'the first split has {shown(other[key])} as "{key}" of this id; all splits must agree'
                     self._add(where, category[key], text)
 
     def _pictures(self, records: list[Any]) -> None:
@@ -234,3 +197,7 @@ class SplitCheck:
             hint = ", and this one looks like x, y, x, y" if fits else ""
             text = f"a box outside its picture of {size[0]} x {size[1]}; COCO boxes are x, y, width, height{hint}"
             self._add(where, box, text)
+
+
+def _has_segments(annotation: Any) -> bool:
+    return isinstance(annotation, dict) and isinstance(annotation.get("segments_info"), list)

@@ -20,7 +20,8 @@ from torch.utils.data import Dataset
 from torchvision import tv_tensors
 
 from detr_mini.data.image import read_image
-from detr_mini.errors import NotFoundError
+from detr_mini.data.opened import find_in_layout, open_split
+from detr_mini.data.repair_annotations import THINNEST
 
 if TYPE_CHECKING:
     from pycocotools.coco import COCO
@@ -28,28 +29,20 @@ if TYPE_CHECKING:
 Target = dict[str, Tensor]
 Transform = Callable[[Tensor, Target], tuple[Tensor, Target]]
 
-THINNEST = 0.01  # pixels: a thinner box has no area left once it is flipped or resized in single precision
-
 
 def find_split(root: str | os.PathLike[str], split: str) -> tuple[Path, Path]:
-    """The picture folder and the annotation file of ``split``, in Tiny Town's layout or in COCO 2017's.
+    """The picture folder and the annotation file of ``split``: COCO's, Tiny Town's, and those of other tools.
 
-    Tiny Town has ``root/train/`` and ``root/annotations/instances_train.json``; COCO 2017 has the same names with
-    ``2017`` after the split. Whichever annotation file exists decides.
+    Args:
+        root: a folder, or one annotation file, whose pictures and whose other splits are looked for around it.
+        split: train, val (in files also called valid, validation or dev) or test.
 
     Raises:
-        NotFoundError: neither file is there.
+        NotFoundError: there is no such split; the text says what there is.
+        DataError: several files could be meant; the text lists them.
     """
-    root = Path(root)
-    if found := find_annotations(root, split, "instances"):
-        return found
-    hint = f"To make Tiny Town there: detr-mini make-data {root}"
-    if panoptic := find_annotations(root, split, "panoptic"):
-        hint = f"There is {panoptic[1].name}, which is read with --panoptic"
-    raise NotFoundError(
-        f"no {split} annotations: looked for {root / 'annotations'}/instances_{split}.json and "
-        f"instances_{split}2017.json. {hint}"
-    )
+    found = find_in_layout(root, split)[1]
+    return found.folder, found.file
 
 
 def find_annotations(root: Path, split: str, kind: str) -> tuple[Path, Path] | None:
@@ -61,18 +54,14 @@ def find_annotations(root: Path, split: str, kind: str) -> tuple[Path, Path] | N
     return None
 
 
-def read_class_names(
-    root: str | os.PathLike[str], split: str, find: Callable[..., Sequence[Path]] = find_split
-) -> dict[int, str]:
-    """Category id to name, as the annotation file of ``split`` has them.
-
-    ``find`` is :func:`find_split`, or :func:`.find_panoptic_split` for things and stuff.
+def read_class_names(root: str | os.PathLike[str], split: str) -> dict[int, str]:
+    """Category id to name, as :class:`CocoDetection` has them for ``split``.
 
     Raises:
         NotFoundError: there is no such split.
+        DataError: several files could be meant, or the annotations cannot be used.
     """
-    file = find(root, split)[1]
-    return {category["id"]: category["name"] for category in load_json(file)["categories"]}
+    return CocoDetection(root, split).class_names
 
 
 class CocoDetection(Dataset[tuple[Tensor, Target]]):
@@ -100,13 +89,21 @@ class CocoDetection(Dataset[tuple[Tensor, Target]]):
     ) -> None:
         """Read the annotation file of ``split`` under ``root``; pictures are read when asked for.
 
+        What is missing or odd in the file is mended where it can mean one thing only; ``notices`` says what was.
+
         Raises:
             NotFoundError: there is no such split.
+            DataError: several files could be meant, or the annotations cannot be used.
         """
-        self.image_folder, annotation_file = find_split(root, split)
-        self.coco = to_coco(load_json(annotation_file))
+        opened = open_split(root, split)
+        data = opened.usable()
+        self.image_folder = opened.split.folder
+        self.notices = [*opened.layout.notices, *map(str, opened.notes.notices)]
+        self.coco = to_coco(data)
         self.class_names: dict[int, str] = {id: category["name"] for id, category in self.coco.cats.items()}
         self._set_up(sorted(self.coco.imgs), transforms, masks)
+
+    notices: list[str]  # what was mended, left out or drawn while reading, a line for each kind
 
     def _set_up(self, ids: list[int], transforms: Transform | None, masks: bool) -> None:
         self.ids = ids
@@ -127,7 +124,8 @@ class CocoDetection(Dataset[tuple[Tensor, Target]]):
 
     def __getitem__(self, index: int) -> tuple[Tensor, Target]:
         file_name = self._image(self.ids[index])["file_name"]
-        image = tv_tensors.Image(read_image(os.path.join(self.image_folder, file_name)))
+        height, width = self.sizes[index]
+        image = tv_tensors.Image(read_image(os.path.join(self.image_folder, file_name), (width, height)))
         target = self._target(index, (image.shape[1], image.shape[2]))
         return (image, target) if self.transforms is None else self.transforms(image, target)
 
@@ -165,14 +163,14 @@ class CocoDetection(Dataset[tuple[Tensor, Target]]):
 
 def load_json(path: Path) -> dict[str, Any]:
     """The content of an annotation file."""
-    return json.loads(path.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
+    return json.loads(path.read_bytes())  # type: ignore[no-any-return]
 
 
 def to_coco(data: dict[str, Any]) -> "COCO":
     """Annotations as pycocotools holds them. Of ``info`` and the categories only what is used: it copies the rest."""
     from pycocotools.coco import COCO  # here, so that importing the package does not pay for matplotlib
 
-    info = data.get("info", {})
+    info = data.get("info") or {}
     coco = COCO()
     coco.dataset = data | {
         "info": {"area_bins": info["area_bins"]} if "area_bins" in info else {},

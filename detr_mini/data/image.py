@@ -7,6 +7,7 @@ import contextlib
 import os
 import warnings
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +16,8 @@ from torch import Tensor
 
 from detr_mini.errors import ImageError
 
-FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM")  # what photographs come in; EPS would start Ghostscript
+# What photographs and aerial pictures come in; EPS would start Ghostscript.
+FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
 WHITE = 65_535  # of a 16-bit gray
 ORIENTATION = 0x0112  # the EXIF tag
 UPRIGHT = {  # how to turn a picture of that orientation; 1 is upright already
@@ -27,13 +29,28 @@ UPRIGHT = {  # how to turn a picture of that orientation; 1 is upright already
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-TURNED = (5, 6, 7, 8)  # of these, those that make height of width
+ORIENTATIONS_TURNED = (5, 6, 7, 8)  # of these, those that make height of width
 # What Pillow says of a file that ends too early, in one format or another.
 CUT_SHORT = ("truncated", "not enough image data", "broken data stream", "reached eof", "buffer is not large enough")
 
 
-def read_image(path: str | os.PathLike[str]) -> Tensor:
+class Head(NamedTuple):
+    """What the head of a picture file says: width and height before EXIF turns it, and the EXIF orientation."""
+
+    stored: tuple[int, int]
+    orientation: int
+
+    @property
+    def upright(self) -> tuple[int, int]:
+        """Width and height once it is turned."""
+        return self.stored[::-1] if self.orientation in ORIENTATIONS_TURNED else self.stored
+
+
+def read_image(path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> Tensor:
     """Read a picture file as RGB, (3, H, W) uint8, turned upright as its EXIF data says.
+
+    With ``size``, the width and height that an annotation file gives, it is left as it is stored if that is its size
+    only then: whoever annotated it has not seen it upright.
 
     Reads ``FORMATS`` in every mode that :func:`to_rgb` takes; of several frames the first. A file cut short is read
     only where all pixels are there: a PNG without its last chunk, but no JPEG without its end marker. A picture of more
@@ -45,8 +62,30 @@ def read_image(path: str | os.PathLike[str]) -> Tensor:
     """
     with _opened(path) as file:
         file.load()
-        turn = UPRIGHT.get(file.getexif().get(ORIENTATION, 1))
-        return to_rgb(file if turn is None else file.transpose(turn))
+        head = _head(file)
+        turn = UPRIGHT.get(head.orientation)
+        stays = turn is None or is_annotated_as_stored(head, size)
+        return to_rgb(file if stays else file.transpose(turn))  # type: ignore[arg-type]
+
+
+def is_annotated_as_stored(head: Head, size: tuple[int, int] | None) -> bool:
+    """Whether the width and height of an annotation file are those of the picture before EXIF turns it alone."""
+    return size is not None and head.stored == size != head.upright
+
+
+def head_of(path: str | os.PathLike[str]) -> Head:
+    """Size and orientation of a picture, from the head of the file alone.
+
+    Raises:
+        ImageError: the file cannot be opened as an image, or is too large; its pixels may be damaged all the same.
+    """
+    with _opened(path) as file:
+        return _head(file)
+
+
+def _head(file: Image.Image) -> Head:
+    orientation = file.getexif().get(ORIENTATION, 1)
+    return Head(file.size, orientation if orientation in UPRIGHT else 1)
 
 
 def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
@@ -55,9 +94,8 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     Raises:
         ImageError: the file cannot be opened as an image, or is too large; its pixels may be damaged all the same.
     """
-    with _opened(path) as file:
-        lies = file.getexif().get(ORIENTATION, 1) in TURNED
-        return (file.width, file.height) if lies else (file.height, file.width)
+    width, height = head_of(path).upright
+    return height, width
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 Chapter: *Data preparation*, ``book/04_data``.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -26,6 +27,22 @@ def is_whole(value: Any) -> bool:
 def is_number(value: Any) -> bool:
     """Whether it can be a coordinate or an area."""
     return type(value) in (int, float) and abs(value) < LARGEST
+
+
+def as_whole(value: Any) -> int | None:
+    """The whole number that a value means: 7, 7.0, "7" or "7.0"; None where it is none."""
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,19}(\.0+)?", value.strip()):
+        value = int(value.strip().partition(".")[0])
+    if type(value) is float and value.is_integer():
+        value = int(value)
+    return value if is_whole(value) else None
+
+
+def as_number(value: Any) -> float | None:
+    """The finite number that a value means, itself or as text; None where it is none."""
+    if isinstance(value, str) and re.fullmatch(r"-?[0-9]{1,19}(\.[0-9]*)?([eE]-?[0-9]{1,3})?", value.strip()):
+        value = float(value.strip())
+    return value if is_number(value) else None
 
 
 def is_text(value: str) -> bool:
