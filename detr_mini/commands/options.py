@@ -32,7 +32,13 @@ def add_command(
 
 def add_data(command: argparse.ArgumentParser) -> None:
     """``--data``: a folder."""
-    command.add_argument("--data", type=Path, required=True, metavar="DIR", help="a folder in COCO format")
+    command.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="a folder in COCO format, as any of the usual tools lays it out, or one of its annotation files",
+    )
 
 
 def add_device(command: argparse.ArgumentParser) -> None:
@@ -107,17 +113,19 @@ def share(text: str) -> float:
 
 
 def require_sound(folder: Path, splits: Sequence[str], panoptic: bool = False) -> None:
-    """Let the first process look through the data, while the others wait for its verdict."""
+    """Let the first process look through the data and tell what it found, while the others wait for its verdict."""
     from detr_mini import data, distributed
 
-    harmless = []
+    report = data.Report()
     if distributed.rank() == 0:
         images = _is_quick_to_decode(folder, splits, panoptic)
-        harmless = data.require_sound(folder, splits, images, panoptic)
+        report = data.require_sound(folder, splits, images, panoptic)
     distributed.broadcast(None)
-    if harmless:
+    for notice in report.notices:
+        print(notice, file=sys.stderr)
+    if report.faults:
         print(
-            f"{folder}: {len(harmless)} of its faults do no harm, such as boxes without area, which are left out; "
+            f"{folder}: {len(report.faults)} of its faults do no harm, such as boxes without area, which are left out; "
             f"'{PROGRAM} check-data {folder}{' --panoptic' if panoptic else ''}' lists them",
             file=sys.stderr,
         )
@@ -126,9 +134,10 @@ def require_sound(folder: Path, splits: Sequence[str], panoptic: bool = False) -
 def _is_quick_to_decode(folder: Path, splits: Sequence[str], panoptic: bool) -> bool:
     """Whether decoding all images takes seconds rather than minutes; for more, that is left to check-data."""
     from detr_mini.data import find_panoptic_split, find_split
+    from detr_mini.errors import DataError
 
     find = find_panoptic_split if panoptic else find_split
     try:
         return sum(len(os.listdir(find(folder, split)[0])) for split in splits) <= 20_000
-    except OSError:
+    except (OSError, DataError):
         return False

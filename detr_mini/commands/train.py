@@ -141,9 +141,8 @@ def _model(options: argparse.Namespace) -> "Detector":
             f"--weights brings its own config and backbone, so {other} cannot be given as well; "
             f"--set config.FIELD=VALUE changes a field"
         )
-    names = (
-        CocoPanoptic(options.data, "train").class_names if options.panoptic else read_class_names(options.data, "train")
-    )
+    panoptic = CocoPanoptic(options.data, "train") if options.panoptic else None
+    names = panoptic.class_names if panoptic else read_class_names(options.data, "train")
     changed = settings.config_overrides(options.set)
     if options.num_classes:
         changed.setdefault("num_classes", options.num_classes)

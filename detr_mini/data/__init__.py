@@ -17,6 +17,7 @@ from detr_mini.data.night_harbor import (
     draw_night_scene,
     make_night_data,
 )
+from detr_mini.data.opened import split_names
 from detr_mini.data.panoptic import CocoPanoptic, find_panoptic_split
 from detr_mini.data.tiny_town import CATEGORIES, NUM_CLASSES, Scene, SceneObject, draw_scene, make_data
 from detr_mini.data.transforms import (
@@ -69,5 +70,6 @@ __all__ = [
     "read_class_names",
     "read_image",
     "require_sound",
+    "split_names",
     "train_transforms",
 ]

@@ -31,7 +31,7 @@ def mend_categories(
     by_number: dict[int, Record] = {}
     mended: dict[Hashable, int] = {}
     for key, record in kept.items():
-        number = mended[key] = numbers.get(key, key) if numbers else key  # type: ignore[assignment]
+        number = mended[key] = numbers[key]
         if number in by_number:
             notes.add("categories of one name are joined", f"category {key}", record["name"])
         by_number.setdefault(number, record if record["id"] is number else record | {"id": number})
@@ -60,7 +60,7 @@ def _named(records: list[Any], notes: Notes) -> dict[Hashable, Record]:
 
 def _with_name(record: Record, key: Hashable, notes: Notes) -> Record:
     """The category with a whole number for an id if it has one, and with a name."""
-    name, changed = record.get("name"), {}
+    name, changed = record.get("name"), Record()
     if type(record["id"]) is not int and type(key) is int:
         notes.add("category ids written as text or with a point are read as numbers", f"category {key}", record["id"])
         changed["id"] = key
@@ -89,13 +89,14 @@ def _numbers(
             what, f"category {strange[0]}", numbers[next(s[strange[0]] for s in every if strange[0] in s)["name"]]
         )
         return {key: numbers[record["name"]] for key, record in kept.items()}
+    own: dict[Hashable, int] = {key: key for key in kept if isinstance(key, int)}
     first = elsewhere[0] if follows else {}
     there = {record["name"]: key for key, record in first.items()}
     if len(there) < len(first) or len({record["name"] for record in kept.values()}) < len(kept):
-        return {}  # a name that two ids share tells nothing
+        return own  # a name that two ids share tells nothing
     moved = [key for key, record in kept.items() if there.get(record["name"], key) != key]
     if not moved or not all(record["name"] in there for record in kept.values()):
-        return {}
+        return own
     number = there[kept[moved[0]]["name"]]
     notes.add(
         "categories have other ids than in train: those of train are taken, by name",

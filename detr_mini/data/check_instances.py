@@ -76,8 +76,8 @@ def _tell_turned(head: Head, size: tuple[int, int], where: str, image: Record, n
         what = "EXIF turns these pictures, but width and height are those before: they are read as stored, not turned"
     elif head.orientation in (2, 3, 4):
         what = (
-            "EXIF mirrors or turns these pictures by 180 degrees, and nothing tells whether their boxes were drawn before "
-            "or after; they are taken for after. Look at one"
+            "EXIF mirrors or turns these pictures by 180 degrees, and nothing tells whether their boxes were drawn "
+            "before or after; they are taken for after. Look at one"
         )
     else:
         return
@@ -126,9 +126,9 @@ def _check_boxes(annotations: list[Record], sizes: dict[int, tuple[int, int]], n
         notes.fault(f"annotation {first['id']}", first["bbox"], found[0], first["image_id"])
         return
     low, high = boxes[:, :2], boxes[:, :2] + boxes[:, 2:]
-    thin = (boxes[:, 2:] < THINNEST).any(1)
-    beyond = ~thin & ((low < -OVERSHOOT) | (high > limits + OVERSHOOT)).any(1)
-    gone = beyond & ((np.minimum(high, limits) - np.maximum(low, 0)) < THINNEST).any(1)
+    thin = np.any(boxes[:, 2:] < THINNEST, axis=1)
+    beyond: NDArray[np.bool_] = ~thin & ((low < -OVERSHOOT) | (high > limits + OVERSHOOT)).any(1)
+    gone: NDArray[np.bool_] = beyond & ((np.minimum(high, limits) - np.maximum(low, 0)) < THINNEST).any(1)
     if is_much(int(beyond.sum()), len(boxes)):
         _fault_of_boxes(annotations, boxes, limits, beyond, notes)
         return
@@ -154,7 +154,7 @@ def _fault_of_boxes(
 ) -> None:
     """So many boxes leave their pictures that they are no boxes of these pictures."""
     example = int(np.flatnonzero(beyond)[0])
-    as_corners = (boxes[:, 2:] >= boxes[:, :2]).all(1) & (boxes[:, 2:] <= limits + OVERSHOOT).all(1)
+    as_corners = np.all((boxes[:, 2:] >= boxes[:, :2]) & (boxes[:, 2:] <= limits + OVERSHOOT), axis=1)
     hint = ", and these look like x, y, x, y: subtract the first corner" if as_corners[beyond].all() else ""
     width, height = (int(side) for side in limits[example])
     text = (

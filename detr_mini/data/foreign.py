@@ -37,8 +37,8 @@ def what_else(tree: Tree, file: Path | None = None) -> str:
         return f"these are annotations in Pascal VOC's form (XML, one file for each picture). {_convert('voc', tree)}"
     if _has_all(tree.json_files, b'"shapes"', b'"imagePath"'):
         return (
-            "these are labelme's files, one for each picture. Its script labelme2coco.py (in examples/instance_segmentation "
-            "of its repository) makes one annotations.json of them"
+            "these are labelme's files, one for each picture. Its script labelme2coco.py (in "
+            "examples/instance_segmentation of its repository) makes one annotations.json of them"
         )
     if _has_all(tree.json_files, b'"_via_img_metadata"') or _has_all(
         tree.json_files, b'"regions"', b'"shape_attributes"'

@@ -1,7 +1,7 @@
 """Find in a folder which annotation file and which pictures belong to which split, however tools name them.
 
-No tool has a rule of its own: a file counts if it has COCO's three lists, its split is what its name or its folder says,
-and its pictures are where its file names are. Chapter: *Data preparation*, ``book/04_data``.
+No tool has a rule of its own: a file counts if it has COCO's three lists, its split is what its name or its folder
+says, and its pictures are where its file names are. Chapter: *Data preparation*, ``book/04_data``.
 """
 
 import os
@@ -169,8 +169,8 @@ def _of_one_file(file: Path, tree: Tree) -> tuple[dict[str, Split], list[str]]:
 
 def _on_drawing(file: Path) -> str:
     return (
-        f"there is no validation split: of the pictures of {file.name}, {SHARE:.0%} are drawn for val, the same ones each "
-        "time; copies of a picture stay together"
+        f"there is no validation split: of the pictures of {file.name}, {SHARE:.0%} are drawn for val, the same ones "
+        "each time; copies of a picture stay together"
     )
 
 

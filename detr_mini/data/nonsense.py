@@ -38,8 +38,8 @@ def nonsense(boxes: Boxes) -> tuple[str, bool] | None:
     return None
 
 
-def _most(holds: NDArray[np.bool_]) -> bool:
-    return float(holds.mean()) >= NEARLY_ALL
+def _most(holds: Any) -> bool:
+    return float(np.mean(holds)) >= NEARLY_ALL
 
 
 def _shares(boxes: Boxes) -> tuple[str, bool] | None:
@@ -82,7 +82,7 @@ def _scaled(boxes: Boxes) -> tuple[str, bool] | None:
 
 
 def _corners(boxes: Boxes) -> tuple[str, bool] | None:
-    """Numbers x, y, x, y: by areas and outlines, which only then agree, or because the third is above the first always."""
+    """Numbers x, y, x, y: areas and outlines agree with that alone, or the third number is always above the first."""
     box = boxes.xywh
     ordered = (box[:, 2:] > box[:, :2]).all(1) & (box[:, 2:] <= boxes.sizes + 1).all(1)
     text = f"the boxes look like x, y, x, y, two corners. {WANTED}: subtract the first corner from the second"

@@ -149,3 +149,12 @@ def _same_content(names: list[str], folder: Path) -> dict[str, str]:
             source = first.setdefault(content, source_of(name))
             same[name] = source
     return same
+
+
+def split_names(root: str | os.PathLike[str]) -> tuple[str, ...]:
+    """The splits of a data set, the training split first; train and val, if they cannot be told."""
+    try:
+        layout = find_in_layout(root, "train")[0]
+    except (NotFoundError, DataError):
+        return ("train", "val")
+    return ("train", "val", *(name for name in layout.splits if name not in ("train", "val")))

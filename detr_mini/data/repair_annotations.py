@@ -8,9 +8,8 @@ from collections import defaultdict
 from collections.abc import Hashable
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from detr_mini.data.findings import NOTHING, Notes, shown
+from detr_mini.data.outlines import area_of, box_around, mend_outline
 from detr_mini.data.repair_images import Images, as_key, is_much
 from detr_mini.data.rules import LARGEST, as_number, as_whole, is_whole
 
@@ -56,7 +55,7 @@ def mend_annotations(records: list[Any], images: Images, categories: dict[Hashab
 
 
 def _where(index: int, record: Any) -> str:
-    number = record.get("id") if isinstance(record, dict) else None
+    number: Any = record.get("id") if isinstance(record, dict) else None
     return f"annotation {number}" if is_whole(number) and number > 0 else f"annotations[{index}]"
 
 
@@ -85,7 +84,7 @@ def _mended(
     if type(record["category_id"]) is not int or number != record["category_id"]:
         changed["category_id"] = number
     for key, value in (
-        ("segmentation", _segmentation(record.get("segmentation", NOTHING), where, image, notes)),
+        ("segmentation", mend_outline(record.get("segmentation", NOTHING), where, image, notes)),
         ("iscrowd", _crowd(record, where, image, notes)),
     ):
         if value is not record.get(key, NOTHING):
@@ -94,7 +93,7 @@ def _mended(
     box = _box(record, outline, size, where, image, notes)
     if box is not record.get("bbox"):
         changed["bbox"] = box
-    area = record.get("area")
+    area: Any = record.get("area")
     if type(area) not in (int, float) or not 0 <= area < LARGEST:
         changed["area"] = _area(area if "area" in record else NOTHING, box, outline, size, where, image, notes)
     return record | changed if changed else record
@@ -136,9 +135,10 @@ def _box(record: Record, outline: Any, size: tuple[int, int], where: str, image:
     ):
         box = value
     elif value is NOTHING or value is None or value == []:
-        box = _around(outline, size)
-        if box is None:
+        around = box_around(outline, size)
+        if around is None:
             raise UnusableError('has neither a "bbox" nor an outline that it would follow from', value)
+        box = around
         notes.add('no "bbox": taken from around the outline', where, value, image)
     else:
         box = _read_box(value)
@@ -164,92 +164,16 @@ def _read_box(value: Any) -> list[float]:
     return sides  # type: ignore[return-value]
 
 
-def _segmentation(value: Any, where: str, image: int, notes: Notes) -> Any:
-    """Polygons in the form that COCO gives them; what is none stays as it is, since boxes do without."""
-    if value is NOTHING or isinstance(value, dict) or value == []:
-        return value
-    if value is None:
-        notes.add('"segmentation" is null: read as none', where, NOTHING, image)
-        return []
-    if not isinstance(value, list):
-        return value
-    if all(type(polygon) is list and len(polygon) > 4 and type(polygon[0]) in (int, float) for polygon in value):
-        return value
-    if not any(isinstance(part, (list, dict)) for part in value):
-        polygons = [value]
-    elif all(isinstance(part, list) and len(part) == 2 for part in value):
-        polygons = [[side for point in value for side in point]]
-    else:
-        polygons = [_flat(part) for part in value]
-    read = [[as_number(side) for side in polygon] for polygon in polygons if isinstance(polygon, list)]
-    if len(read) < len(polygons) or any(len(p) < 6 or len(p) % 2 or None in p for p in read):
-        return value
-    notes.add("polygons written as a flat list, as points or as text are read as COCO writes them", where, value, image)
-    return read
-
-
-def _flat(part: Any) -> Any:
-    """A polygon of points, each x, y, as one list."""
-    if isinstance(part, list) and part and all(isinstance(point, list) and len(point) == 2 for point in part):
-        return [side for point in part for side in point]
-    return part
-
-
-def _polygons(outline: Any) -> list[Any]:
-    """Corners ``(P, 2)`` of each polygon of an outline; none of one that has other forms."""
-    if not isinstance(outline, list) or not outline:
-        return []
-    corners = []
-    for polygon in outline:
-        if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2:
-            return []
-        if any(type(side) not in (int, float) or not abs(side) < LARGEST for side in polygon):
-            return []
-        corners.append(np.array(polygon, dtype=np.float64).reshape(-1, 2))
-    return corners
-
-
-def _run_lengths(outline: Any, size: tuple[int, int]) -> Any:
-    """Run lengths as pycocotools packs them, if they are for a picture of ``size`` (width, height)."""
-    from pycocotools import mask
-
-    if not isinstance(outline, dict) or outline.get("size") != [size[1], size[0]]:
-        return None
-    counts = outline.get("counts")
-    if isinstance(counts, list):
-        sound = all(type(c) is int and c >= 0 for c in counts) and sum(counts) == size[0] * size[1]
-        return mask.frPyObjects(outline, size[1], size[0]) if sound else None
-    return None  # packed text is not taken apart: damaged, it brings pycocotools down
-
-
-def _around(outline: Any, size: tuple[int, int]) -> list[float] | None:
-    """The box around an outline, x, y, width, height."""
-    from pycocotools import mask
-
-    if corners := _polygons(outline):
-        low, high = np.concatenate(corners).min(0), np.concatenate(corners).max(0)
-        return [*low.tolist(), *(high - low).tolist()]
-    packed = _run_lengths(outline, size)
-    return None if packed is None else mask.toBbox(packed).tolist()
-
-
 def _area(
     value: Any, box: list[float], outline: Any, size: tuple[int, int], where: str, image: int, notes: Notes
 ) -> float:
     """The area as written, of the outline, or of the box."""
-    from pycocotools import mask
-
     number = as_number(value)
     if number is not None and number >= 0:
         notes.add(AS_TEXT, where, value, image)
         return number
-    corners, packed = _polygons(outline), _run_lengths(outline, size)
-    if len(corners) == 1:  # several may overlap, or one be a hole
-        x, y = corners[0].T
-        area, source = abs(float(np.dot(x, np.roll(y, 1)) - np.dot(y, np.roll(x, 1)))) / 2, "outline"
-    elif packed is not None:
-        area, source = float(mask.area(packed)), "outline"
-    else:
+    area, source = area_of(outline, size), "outline"
+    if area is None:
         area, source = float(box[2] * box[3]), "box"
     notes.add(f'no usable "area": that of the {source} is taken', where, value, image)
     return min(area, LARGEST - 1)
@@ -276,9 +200,10 @@ def _without_doubles(records: list[Record], joined: set[int], notes: Notes) -> l
     """Leave out what is there twice: in a picture that was listed twice, or the same record, word for word."""
     seen: dict[Any, Record] = {}
     kept = []
-    ids = {}
+    ids: dict[int, Record] = {}
     for record in records:
-        number, twin = record.get("id"), None
+        number: Any = record.get("id")
+        twin = None
         if record["image_id"] in joined:
             twin = seen.setdefault((record["image_id"], record["category_id"], *record["bbox"]), record)
         elif is_whole(number):
@@ -296,17 +221,12 @@ def _number_anew(records: list[Record], notes: Notes) -> list[Record]:
     if all(type(number) is int and 0 < number < 2**63 for number in ids) and len(set(ids)) == len(ids):
         return records
     seen: set[Any] = set()
-    for index, number in enumerate(ids):
+    for number in ids:
         usable = is_whole(number) and number > 0
         if not usable or number in seen:
-            fault = "is there twice" if usable else "is no number above 0"
-            value = shown(number) or "missing"
-            what = (
-                f"annotations are numbered anew from 1: the id {value} {fault}"
-                if usable or number is not NOTHING
-                else ("annotations are numbered anew from 1: they have no id")
-            )
-            notes.add(what, f"{len(records)} annotations")
+            why = f"the id {shown(number)} is {'there twice' if usable else 'no whole number above 0'}"
+            why = "they have no id" if number is NOTHING else why
+            notes.add(f"annotations are numbered anew from 1: {why}", f"{len(records)} annotations")
             break
         seen.add(number)
     return [record | {"id": number} for number, record in enumerate(records, 1)]

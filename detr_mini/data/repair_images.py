@@ -64,7 +64,7 @@ def mend_images(records: list[Any], folder: Path, notes: Notes, *, shared: bool 
     kept: dict[str, Record] = {}  # by file
     by_id: dict[int, str] = {}
     gone = []
-    for index, record in sound:
+    for _, record in sound:
         number, name = images.number[as_key(record["id"])], record["file_name"]
         if by_id.setdefault(number, name) != name:
             notes.fault(
@@ -158,7 +158,8 @@ def _tell_absent(gone: list[tuple[int, str]], there: int, folder: Path, notes: N
 
 def _with_size(record: Record, folder: Path, notes: Notes) -> Record | None:
     """The entry with whole numbers for width and height, from the picture where the file does not say them."""
-    width, height = record.get("width"), record.get("height")
+    width: Any = record.get("width")
+    height: Any = record.get("height")
     if type(width) is int and type(height) is int and 0 < width < LARGEST and 0 < height < LARGEST:
         return record
     where = f"image {record['id']}"
