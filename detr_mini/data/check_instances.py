@@ -167,7 +167,7 @@ def _fault_of_boxes(
 
 def compare_splits(first: Opened, other: Opened) -> None:
     """Judge what a split has and the first one, mostly train, has not, or has as well."""
-    if first.data is None or other.data is None or other.notes.faults:
+    if first.data is None or other.data is None or first.notes.faults or other.notes.faults:
         return
     notes, known = other.notes, {category["id"]: category["name"] for category in first.data["categories"]}
     there = {a["category_id"] for a in first.data["annotations"] if not a["iscrowd"]}

@@ -6,6 +6,7 @@ Chapter: *Data preparation*, ``book/04_data``.
 import re
 from pathlib import Path
 
+from detr_mini.data.annotation_file import LISTS
 from detr_mini.data.names import PICTURE_SUFFIXES
 from detr_mini.data.tree import Tree
 
@@ -27,10 +28,8 @@ def what_else(tree: Tree, file: Path | None = None) -> str:
     """What there is in place of annotations in COCO's format, and what to do."""
     if not any(tree.files.values()):
         return f"the folder is empty. To make Tiny Town there: detr-mini make-data {tree.root}"
-    if panoptic := [p for p in tree.json_files if _has(p, b'"segments_info"')]:
+    if file is None and (panoptic := [p for p in tree.json_files if _has(p, b'"segments_info"')]):
         return f"there is {panoptic[0].name}, which is read with --panoptic"
-    if file is not None:
-        return LAYOUT
     if yolo := _yolo(tree):
         return yolo
     if _has_all(tree.with_suffix(".xml"), b"<annotation", b"<bndbox"):
@@ -49,6 +48,8 @@ def what_else(tree: Tree, file: Path | None = None) -> str:
     for suffix, name in OTHER_FORMATS:
         if found := tree.with_suffix(suffix):
             return f"there is {found[0].name}, which is {name}. Export it in COCO's format. {LAYOUT}"
+    if unfinished := _unfinished([file] if file else tree.json_files):
+        return unfinished
     if tree.with_suffix(".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar"):
         return "there are archives. Unpack them first"
     if tree.with_suffix(*PICTURE_SUFFIXES):
@@ -59,7 +60,7 @@ def what_else(tree: Tree, file: Path | None = None) -> str:
 def _yolo(tree: Tree) -> str | None:
     """What to say of labels in YOLO's form, which are text files, one for each picture; None if there are none."""
     texts = [p for p in tree.with_suffix(".txt") if p.stat().st_size][:2000]
-    labels = [p for p in texts if tree.stem_of(p.name) in tree.stems(tree.root)][:5]
+    labels = [p for p in texts if p.stem.casefold() in tree.stems(tree.root)][:5]
     if not labels or not all(_is_yolo(p) for p in labels):
         return None
     return f"these are labels in YOLO's form (a text file for each picture). {_convert('yolo', tree)}"
@@ -68,6 +69,16 @@ def _yolo(tree: Tree) -> str | None:
 def _is_yolo(path: Path) -> bool:
     lines = path.read_text(errors="replace").splitlines()[:5]
     return bool(lines) and all(YOLO_LINE.fullmatch(line.strip()) for line in lines)
+
+
+def _unfinished(files: list[Path]) -> str | None:
+    """What to say of a file that has some of the lists of COCO's format, and not all."""
+    for file in files:
+        has = [key for key in LISTS if _has(file, f'"{key}"'.encode())]
+        if 1 < len(has) < len(LISTS):
+            missing = next(key for key in LISTS if key not in has)
+            return f'{file.name} has no "{missing}", or is cut short. {LAYOUT}'
+    return None
 
 
 def _convert(kind: str, tree: Tree) -> str:

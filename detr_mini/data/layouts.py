@@ -21,7 +21,8 @@ SPLIT_WORDS = {
     **dict.fromkeys(("val", "valid", "validation", "dev", "eval"), "val"),
     **dict.fromkeys(("test", "testing", "tst"), "test"),
 }
-FILLED = re.compile("(train|valid|val|test)(?:set|data|images|imgs|annotations|annos|anno|ann|labels|gt|coco)")
+FILLED = re.compile("(train|valid|val|dev|test)(?:set|data|images|imgs|annotations|annos|anno|ann|labels|gt|coco)")
+FILLING = {"set", "data", "images", "imgs", "image", "annotations", "labels", "coco", "split"}
 KINDS = ("instances", "", "keypoints", "stuff")  # of annotation files beside each other, the better ones first
 SAMPLE = 200  # names of pictures that tell which folder they are in
 SHARE = 0.2  # of the pictures are kept for validation where there is no split for it
@@ -58,6 +59,13 @@ def split_word(path: str) -> str | None:
     return None
 
 
+def split_of_folder(name: str) -> str | None:
+    """The split that a folder is for: its name says nothing else, such as valid, val2017 or train_images."""
+    words = re.findall("[a-z]+", name.lower())
+    others = [word for word in words if not split_word(word)]
+    return split_word(name) if all(word in FILLING for word in others) else None
+
+
 def find_layout(root: str | os.PathLike[str]) -> Layout:
     """The splits of a folder, or of the folder of an annotation file.
 
@@ -76,7 +84,7 @@ def find_layout(root: str | os.PathLike[str]) -> Layout:
     if not files:
         raise NotFoundError(f"no annotations in COCO's format in {root}: {what_else(tree)}")
     by_split = _by_split(files, base, tree)
-    splits, notices = _of_one_file(files[0], tree) if None in by_split else _of_files(by_split, tree)
+    splits, notices = _of_one_file(by_split[None], tree) if None in by_split else _of_files(by_split, tree)
     return Layout(base, layout_name(base, splits), splits, (*notices, *_not_read(files, splits, base)))
 
 
@@ -89,7 +97,7 @@ def _around(file: Path) -> tuple[Path, Tree, list[Path]]:
     tree = Tree(base)
     if not looks_like_coco(file):
         raise NotFoundError(f"{file} is no annotation file in COCO's format: {what_else(tree, file)}")
-    if split_word(base.name) or not any(_hits(file, folder, tree) for folder in tree.folders):
+    if split_of_folder(base.name) or not any(_hits(file, folder, tree) for folder in tree.folders):
         base = base.parent
         tree = Tree(base)
     family = _pattern(file, base)
@@ -111,10 +119,12 @@ def _by_split(files: Sequence[Path], base: Path, tree: Tree) -> dict[str | None,
     groups: dict[str | None, list[Path]] = {}
     for file in files:
         inner = file.relative_to(base) if file.is_relative_to(base) else Path(file.name)
-        groups.setdefault(split_word(file.stem) or split_word(inner.parent.as_posix()), []).append(file)
+        above = (split_of_folder(folder) for folder in reversed(inner.parent.parts))
+        groups.setdefault(split_word(file.stem) or next(filter(None, above), None), []).append(file)
     if len(groups) > 1:
         groups.pop(None, None)
-    return {split: _best(split, group, base, tree) for split, group in groups.items()}
+    in_order = sorted(groups.items(), key=lambda group: ("train", "val", "test", None).index(group[0]))
+    return {split: _best(split, group, base, tree) for split, group in in_order}
 
 
 def _best(split: str | None, files: list[Path], base: Path, tree: Tree) -> Path:
@@ -226,7 +236,7 @@ def layout_name(base: Path, splits: dict[str, Split]) -> str:
         return "Label Studio"
     if file.name == "labels.json":
         return "FiftyOne"
-    if folder.name == "JPEGImages":
+    if (file.parent / "JPEGImages").is_dir():
         return "labelme"
     if file.stem.startswith("instances_") and folder.parent == base and folder.name == file.stem[10:]:
         return f"COCO {year[0]}" if year else "COCO, in short names"

@@ -103,6 +103,8 @@ class PictureFinder:
 def difference(name: str, found: str) -> str:
     """In what a name differs from that of the file that it means."""
     slashed = name.replace("\\", "/")
+    if name.strip() == found:
+        return "blanks around them"
     if slashed == found:
         return "a backslash between folders"
     if unicodedata.normalize("NFC", name) == unicodedata.normalize("NFC", found):
