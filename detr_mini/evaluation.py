@@ -6,7 +6,7 @@ Chapter: *Evaluation*, ``book/15_evaluate``.
 import contextlib
 import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,12 +16,16 @@ from tqdm import tqdm
 
 from detr_mini import distributed
 from detr_mini.data import CocoDetection, DetectionDataset, PanopticDataset, Target, collate, is_panoptic, read_batches
+from detr_mini.data.coco import to_coco
 from detr_mini.mask_results import detections_with_masks, has_mask, run_lengths, tallies_of_segments
 from detr_mini.modeling.build import Detector
 from detr_mini.modeling.detr import postprocess
 from detr_mini.modeling.nested_tensor import NestedTensor
 from detr_mini.modeling.segmentation import DETRSegmentation
 from detr_mini.panoptic_quality import Tally, panoptic_quality
+
+if TYPE_CHECKING:
+    from pycocotools.coco import COCO
 
 T = TypeVar("T")
 
@@ -152,14 +156,34 @@ def coco_metrics(dataset: DetectionDataset, results: list[dict[str, Any]], *, ma
         return dict.fromkeys(COCO_NAMES, 0.0)
     if masks:  # beside a box, pycocotools would take the box's area for the mask's
         results = [{name: value for name, value in result.items() if name != "bbox"} for result in results]
+    coco = with_usable_ids(dataset.coco)
+    results = _with_ids_of(coco, results)
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress and its table
-        coco_eval = COCOeval(dataset.coco, dataset.coco.loadRes(results), "segm" if masks else "bbox")
-        small, medium = dataset.coco.dataset.get("info", {}).get("area_bins", COCO_AREA_BINS)
+        coco_eval = COCOeval(coco, coco.loadRes(results), "segm" if masks else "bbox")
+        small, medium = (coco.dataset.get("info") or {}).get("area_bins", COCO_AREA_BINS)
         coco_eval.params.areaRng = [[0, 1e10], [0, small], [small, medium], [medium, 1e10]]
         coco_eval.evaluate()
         coco_eval.accumulate()
         coco_eval.summarize()
     return {name: float(value) for name, value in zip(COCO_NAMES, coco_eval.stats, strict=True)}
+
+
+def with_usable_ids(coco: "COCO") -> "COCO":
+    """Annotations whose ids pycocotools can tell from no match, for which it takes 0: their own, or 1, 2, 3, ..."""
+    annotations = coco.dataset.get("annotations", [])
+    ids = {annotation.get("id") for annotation in annotations}
+    if len(ids) == len(annotations) and all(type(number) is int and number > 0 for number in ids):
+        return coco
+    numbered = [annotation | {"id": number} for number, annotation in enumerate(annotations, 1)]
+    return to_coco(coco.dataset | {"annotations": numbered})
+
+
+def _with_ids_of(coco: "COCO", results: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Results with the ids of images as the annotations have them, where one has numbers and the other has text."""
+    if all(result["image_id"] in coco.imgs for result in results):
+        return results
+    there = {str(number): number for number in coco.imgs}
+    return [result | {"image_id": there.get(str(result["image_id"]), result["image_id"])} for result in results]
 
 
 def layer_outputs(

@@ -24,7 +24,7 @@ def annotation(number: int, image: int, box: list[float], category: int = 3, **m
 
 
 def write_folder(root: Path, annotations: list[dict[str, Any]]) -> Path:
-    """Two pictures: number 4, 60 x 40, blue with a red rectangle; number 9, 30 x 50, without objects. As train and val."""
+    """Two pictures: number 4, 60 x 40, blue with a red rectangle; number 9, 30 x 50, without objects; twice."""
     for split in ("train", "val"):
         write_split(root, annotations, split)
     return root
@@ -138,6 +138,8 @@ def test_reading_prints_nothing(folder: Path, capsys: pytest.CaptureFixture[str]
 def test_find_split_knows_both_layouts(tmp_path: Path) -> None:
     annotations = tmp_path / "annotations"
     annotations.mkdir()
+    (tmp_path / "val2017").mkdir()
+    (tmp_path / "train").mkdir()
     (annotations / "instances_val2017.json").touch()
     (annotations / "instances_train.json").touch()
     assert find_split(tmp_path, "val") == (tmp_path / "val2017", annotations / "instances_val2017.json")

@@ -1,12 +1,15 @@
 """Evaluation: the numbers pycocotools gives for cases whose answer is known beforehand."""
 
 import json
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from PIL import Image
 
 from detr_mini.data import CocoDetection, eval_transforms
+from detr_mini.data.coco import to_coco
 from detr_mini.evaluation import (
     COCO_NAMES,
     coco_metrics,
@@ -190,3 +193,27 @@ def test_a_model_keeps_its_mode_and_its_place_also_when_it_fails(measure, traini
         measure(model, dataset)
     assert seen == [False]
     assert model.training == model.transformer.training == training
+
+
+@pytest.mark.parametrize("first", [0, 1, -1, None, "text", "twice"])
+def test_ids_that_pycocotools_takes_for_no_match_do_not_count(first: Any) -> None:
+    """Perfect detections are worth 1, whatever the ids of the annotations."""
+    annotations = [
+        {"id": 5 + n, "image_id": n, "category_id": 1, "bbox": [10, 10, 20, 20], "area": 400, "iscrowd": 0}
+        for n in range(3)
+    ]
+    annotations[0]["id"] = annotations[1]["id"] if first == "twice" else first
+    images = [{"id": n, "file_name": f"{n}.jpg", "width": 64, "height": 64} for n in range(3)]
+    coco = to_coco({"images": images, "annotations": annotations, "categories": [{"id": 1, "name": "cat"}]})
+    results = [{"image_id": n, "category_id": 1, "bbox": [10, 10, 20, 20], "score": 0.9} for n in range(3)]
+    assert coco_metrics(SimpleNamespace(coco=coco), results)["AP"] == pytest.approx(1)  # type: ignore[arg-type]
+    assert [a["id"] for a in coco.dataset["annotations"]][1:] == [6, 7], "those of the data set stay"
+
+
+@pytest.mark.parametrize(("of_data", "of_results"), [(str, int), (int, str), (str, str)])
+def test_image_ids_may_be_text_on_either_side(of_data: Any, of_results: Any) -> None:
+    annotation = {"id": 1, "image_id": of_data(2299), "category_id": 1, "bbox": [1, 1, 9, 9], "area": 81, "iscrowd": 0}
+    images = [{"id": of_data(2299), "file_name": "a.jpg", "width": 64, "height": 64}]
+    coco = to_coco({"images": images, "annotations": [annotation], "categories": [{"id": 1, "name": "cat"}]})
+    results = [{"image_id": of_results(2299), "category_id": 1, "bbox": [1, 1, 9, 9], "score": 0.9}]
+    assert coco_metrics(SimpleNamespace(coco=coco), results)["AP"] == pytest.approx(1)  # type: ignore[arg-type]

@@ -103,7 +103,7 @@ def verdict_is_right(root: Path, text: bytes) -> bool:
             with pytest.raises(DataError, match="cannot train on"):
                 require_sound(root, ["train"], images=images)
         else:
-            assert require_sound(root, ["train"], images=images) == faults
+            assert require_sound(root, ["train"], images=images).faults == faults
             accepted = True
     if accepted:
         can_be_trained_on(root)
@@ -291,13 +291,19 @@ def without(data: dict[str, Any], *keys: str) -> dict[str, Any]:
 HARMLESS: list[Callable[[dict[str, Any]], dict[str, Any]]] = [
     lambda data: data,
     lambda data: without(data, "licenses", "info"),
-    lambda data: data | {"annotations": []},
+    lambda data: data | {"annotations": data["annotations"][:1]},
     lambda data: data | {"annotations": data["annotations"][::-1], "images": data["images"][::-1]},
     lambda data: data | {"annotations": [without(a, "segmentation") for a in data["annotations"]]},
     lambda data: data | {"annotations": [a | {"bbox": [*map(float, a["bbox"])]} for a in data["annotations"]]},
     lambda data: data | {"annotations": [a | {"id": 2**62 + a["id"]} for a in data["annotations"]]},
     lambda data: data | {"images": [i | {"coco_url": "\ud83d\ude97", "license": None} for i in data["images"]]},
-    lambda data: data | {"images": [data["images"][0]], "annotations": []},
+    lambda data: (
+        data
+        | {
+            "images": data["images"][:1],
+            "annotations": [a for a in data["annotations"] if a["image_id"] == data["images"][0]["id"]],
+        }
+    ),
     lambda data: data | {"info": {"year": None, "nested": nested(400)}},
     lambda data: data | {"categories": [c | {"supercategory": nested(400)} for c in data["categories"]]},
 ]

@@ -14,7 +14,7 @@ SIZE = (640, 480)
 
 
 def objects(count: int = 60, seed: int = 0, within: float = 1.0) -> list[tuple[int, list[float]]]:
-    """Sound boxes, x, y, width, height, with the picture of each; ``within`` is the part of the picture they keep to."""
+    """Sound boxes, x, y, width, height, with the picture of each; they keep to a part of it, ``within``."""
     rng = np.random.default_rng(seed)
     found = []
     for index in range(count):

@@ -36,15 +36,18 @@ def check_instances(opened: Opened, images: bool) -> None:
         images: decode the pictures; without, each must not be empty.
     """
     data, notes = opened.data, opened.notes
-    if data is None or notes.faults:
+    if data is None:
         return
+    sure = not notes.faults  # else what is missing is a fault of its own already
     if not data["images"]:
-        notes.fault('"images"', NOTHING, f"no picture is left for {opened.split.name}; it takes at least one")
+        if sure:
+            notes.fault('"images"', NOTHING, f"no picture is left for {opened.split.name}; it takes at least one")
         return
     _check_pictures(data["images"], opened.split.folder, images, notes)
     sizes = {image["id"]: (image["width"], image["height"]) for image in data["images"]}
     _check_outlines(data["annotations"], sizes, notes)
-    _check_objects(data, notes)
+    if sure:
+        _check_objects(data, notes, told=opened.split.name == "train")
     _check_boxes(data["annotations"], sizes, notes)
 
 
@@ -100,8 +103,8 @@ def _check_outlines(annotations: list[Record], sizes: dict[int, tuple[int, int]]
             notes.add(what, f"annotation {annotation['id']}", value, annotation["image_id"])
 
 
-def _check_objects(data: Record, notes: Notes) -> None:
-    """There must be objects, not crowds alone, and some of each class."""
+def _check_objects(data: Record, notes: Notes, *, told: bool) -> None:
+    """There must be objects, not crowds alone; of which classes there are none is ``told`` of the training split."""
     annotations = data["annotations"]
     counts = Counter(a["category_id"] for a in annotations if not a["iscrowd"])
     if not annotations:
@@ -111,7 +114,7 @@ def _check_objects(data: Record, notes: Notes) -> None:
     elif not counts:
         text = 'every object is a crowd ("iscrowd": 1), and training leaves crowds out; write 0 for single objects'
         notes.fault('"annotations"', f"{len(annotations)} crowds", text)
-    elif without := [category["name"] for category in data["categories"] if not counts[category["id"]]]:
+    elif told and (without := [category["name"] for category in data["categories"] if not counts[category["id"]]]):
         some = ", ".join(without[:5]) + (", ..." if len(without) > 5 else "")
         notes.add(f"{len(without)} of {len(data['categories'])} categories have no object here: {some}")
 

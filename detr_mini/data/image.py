@@ -14,10 +14,12 @@ import torch
 from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 
-from detr_mini.errors import ImageError
+from detr_mini.data.image_kinds import require_readable
+from detr_mini.errors import ConfigError, ImageError
 
 # What photographs and aerial pictures come in; EPS would start Ghostscript.
 FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "GIF", "TIFF", "PPM", "JPEG2000", "AVIF")
+LIMIT = "DETR_MINI_MAX_PIXELS"  # an environment variable: what Pillow is allowed to decode
 WHITE = 65_535  # of a 16-bit gray
 ORIENTATION = 0x0112  # the EXIF tag
 UPRIGHT = {  # how to turn a picture of that orientation; 1 is upright already
@@ -46,6 +48,19 @@ class Head(NamedTuple):
         return self.stored[::-1] if self.orientation in ORIENTATIONS_TURNED else self.stored
 
 
+def raise_limit() -> None:
+    """Set Pillow's limit for the size of a picture to what the environment variable ``DETR_MINI_MAX_PIXELS`` says.
+
+    Raises:
+        ConfigError: it is no whole number above 0.
+    """
+    text = os.environ.get(LIMIT, "")
+    if text and (not text.isascii() or not text.isdigit() or int(text) == 0):
+        raise ConfigError(f"{LIMIT}={text}: must be a whole number of pixels above 0, such as 1000000000")
+    if text:
+        Image.MAX_IMAGE_PIXELS = int(text)
+
+
 def read_image(path: str | os.PathLike[str], size: tuple[int, int] | None = None) -> Tensor:
     """Read a picture file as RGB, (3, H, W) uint8, turned upright as its EXIF data says.
 
@@ -61,6 +76,8 @@ def read_image(path: str | os.PathLike[str], size: tuple[int, int] | None = None
         ImageError: the file cannot be read; the message names it, says why, and what to do.
     """
     with _opened(path) as file:
+        if file.format == "JPEG2000":
+            _require_end(path)
         file.load()
         head = _head(file)
         turn = UPRIGHT.get(head.orientation)
@@ -104,10 +121,14 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", module=r"PIL\.")  # of odd metadata; the pixels are sound or refused
+            raise_limit()
+            require_readable(path)
             with open(path, "rb") as stream, Image.open(stream, formats=FORMATS) as file:
                 _require_size(file)
                 yield file
     except Exception as error:  # a damaged file can make Pillow raise anything, from OSError to SyntaxError
+        if isinstance(error, ConfigError):
+            raise
         empty = os.path.isfile(path) and os.path.getsize(path) == 0
         reason = "the file is empty (0 bytes). Write it again" if empty else _reason(error)
         raise ImageError(f"cannot read the picture {path}: {reason}") from error
@@ -150,6 +171,13 @@ def to_rgb(image: Image.Image) -> Tensor:
     return torch.from_numpy(np.array(image)).permute(2, 0, 1)
 
 
+def _require_end(path: str | os.PathLike[str]) -> None:
+    """Refuse a JPEG 2000 file without its end marker, which decodes to less than the picture without a word."""
+    with open(path, "rb") as stream:
+        if b"\xff\xd9" not in stream.read():
+            raise OSError("image file is truncated (no end marker)")
+
+
 def _require_size(image: Image.Image) -> None:
     limit = Image.MAX_IMAGE_PIXELS
     if limit is not None and image.width * image.height > limit:
@@ -164,8 +192,8 @@ def _reason(error: Exception) -> str:
         return f"it is no picture, or its beginning is damaged ({', '.join(FORMATS)} are read). Write it again"
     if isinstance(error, Image.DecompressionBombError):
         return (
-            f"it is too large ({error}; the limit is {Image.MAX_IMAGE_PIXELS} pixels). "
-            "If it is to be trusted, raise PIL.Image.MAX_IMAGE_PIXELS, else scale it down"
+            f"it is too large ({error}; the limit is {Image.MAX_IMAGE_PIXELS} pixels). If it is to be trusted, "
+            f"set {LIMIT}=1000000000 in the environment or raise PIL.Image.MAX_IMAGE_PIXELS, else scale it down"
         )
     if isinstance(error, OSError) and error.strerror is not None:
         return f"{error.strerror}. Check the name and the rights"
