@@ -45,6 +45,11 @@ def write_data(bbox: tuple[float, ...] = (10, 20, 30, 40), category: int = 90) -
         file.write_text(json.dumps(content))
 
 
+def an_empty_folder() -> str:
+    Path("data/mine").mkdir(parents=True)
+    return "data/mine"
+
+
 def check(*changes: Any) -> None:
     write_data(*changes)
     require_sound("data/mine")
@@ -113,8 +118,8 @@ def load_other_classes() -> None:
 
 # A quoted line, and what brings it about in an empty folder.
 PROVOKED: dict[str, Callable[[], object]] = {
-    "cannot train on data/mine: 2 faults": lambda: require_sound("data/mine"),
-    "no train annotations: looked for": lambda: require_sound("data/mine"),
+    "cannot train on data/mine: 1 fault": lambda: require_sound("data/mine"),
+    "no annotations in COCO's format in data/mine": lambda: require_sound(an_empty_folder()),
     'unknown category: no such id in "categories"': lambda: check((10, 20, 30, 40), 91),
     "a box outside its picture of 640 x 480": lambda: check((600, 400, 630, 470)),
     "the data has category ids up to 90, so the model needs num_classes >= 91": train_on_90_classes,
