@@ -33,7 +33,9 @@ def what_else(tree: Tree, file: Path | None = None) -> str:
     if yolo := _yolo(tree):
         return yolo
     if _has_all(tree.with_suffix(".xml"), b"<annotation", b"<bndbox"):
-        return f"these are annotations in Pascal VOC's form (XML, one file for each picture). {_convert('voc', tree)}"
+        return (
+            f"these are annotations in Pascal VOC's form (XML, one file for each picture). {_convert(_voc_call(tree))}"
+        )
     if _has_all(tree.json_files, b'"shapes"', b'"imagePath"'):
         return (
             "these are labelme's files, one for each picture. Its script labelme2coco.py (in "
@@ -63,7 +65,24 @@ def _yolo(tree: Tree) -> str | None:
     labels = [p for p in texts if p.stem.casefold() in tree.stems(tree.root)][:5]
     if not labels or not all(_is_yolo(p) for p in labels):
         return None
-    return f"these are labels in YOLO's form (a text file for each picture). {_convert('yolo', tree)}"
+    return f"these are labels in YOLO's form (a text file for each picture). {_convert(_yolo_call(tree, labels[0]))}"
+
+
+def _yolo_call(tree: Tree, label: Path) -> str:
+    pictures = next((f for f, names in tree.files.items() if _is_beside(names, label)), tree.root)
+    names = (tree.with_suffix(".yaml", ".yml") or [tree.root / "data.yaml"])[0]
+    return f"from_yolo('{pictures}', '{label.parent}', '{names}')"
+
+
+def _voc_call(tree: Tree) -> str:
+    label = sorted(tree.with_suffix(".xml"))[0]
+    pictures = next((f for f, names in tree.files.items() if _is_beside(names, label)), tree.root)
+    return f"from_pascal_voc('{pictures}', '{label.parent}')"
+
+
+def _is_beside(names: frozenset[str], label: Path) -> bool:
+    """Whether a folder has the picture of a file of labels."""
+    return any(Path(n).stem == label.stem and Path(n).suffix.lower() in PICTURE_SUFFIXES for n in names)
 
 
 def _is_yolo(path: Path) -> bool:
@@ -81,8 +100,11 @@ def _unfinished(files: list[Path]) -> str | None:
     return None
 
 
-def _convert(kind: str, tree: Tree) -> str:
-    return ""
+def _convert(call: str) -> str:
+    """How supervision, a package of its own, writes a split in COCO's format; ``call`` reads it."""
+    out = "as_coco('OUT/train', 'OUT/train/_annotations.coco.json')"
+    code = f"import supervision as sv; sv.DetectionDataset.{call}.{out}"
+    return f'For each split: pip install supervision, then python -c "{code}", and the same for valid'
 
 
 def _has_all(files: list[Path], *words: bytes) -> bool:
