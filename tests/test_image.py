@@ -226,3 +226,31 @@ def test_an_opened_file_that_is_damaged_is_named(tmp_path: Path) -> None:
 def test_a_picture_without_pixels_is_refused() -> None:
     with pytest.raises(ImageError, match=r"it has no pixels \(0 x 5\)"):
         image_to_tensor(Image.new("RGB", (0, 5)))
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        (b"\0\0\0\x18ftypheic" + bytes(40), "HEIC"),
+        (b"\0\0\0\x18ftypisom" + bytes(40), "film"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        (b"<!DOCTYPE html><html>", "web page"),
+        (b"<svg xmlns='x'/>", "SVG"),
+        (b"%PDF-1.7", "PDF"),
+        (b"\xff\x0a" + bytes(40), "JPEG XL"),
+        (bytes(128) + b"DICM", "DICOM"),
+    ],
+)
+def test_what_is_known_and_not_read_is_named(tmp_path: Path, head: bytes, said: str) -> None:
+    assert said in refusal(tmp_path, head)
+
+
+def test_the_limit_can_be_raised_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 20)
+    data = encoded(Image.fromarray(NOISE), "PNG")
+    assert "DETR_MINI_MAX_PIXELS" in refusal(tmp_path, data)
+    monkeypatch.setenv("DETR_MINI_MAX_PIXELS", "117")
+    assert read(tmp_path, data).shape == (3, 9, 13)
+    monkeypatch.setenv("DETR_MINI_MAX_PIXELS", "many")
+    with pytest.raises(ValueError, match="must be a whole number of pixels"):
+        read(tmp_path, data)
