@@ -4,52 +4,71 @@ Chapter: *DETR in one page*, ``book/13_one_page``.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pickle
 import re
+import zipfile
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import safetensors.torch
 import torch
 from torch import Tensor
+from torch.serialization import get_unsafe_globals_in_checkpoint
 
 from detr_mini.errors import WeightsError
 from detr_mini.files import require_named_checksum, write_atomically
-from detr_mini.modeling.config import CONFIGS, DetectorConfig, get_config, kind_of
 
 # What else a file says about its model, any of which may be missing; the last two are those of a translator.
 NOTES = ("config", "class_names", "stuff", "seq2seq", "languages")
+OPTIONS = ("hyper_parameters", "args")  # under which training programs keep what they were called with
+OWN_FIELDS = {"hidden_dim", "dec_layers", "max_size"}  # some of those that each config of ours has
 Notes = Mapping[str, Any]
 
-# What wraps a model puts before its names: DistributedDataParallel, torch.compile, Lightning's module.
-_WRAPPERS = r"(?:(?:module|_orig_mod|model)\.)+"
+
+class Inert:
+    """What a checkpoint has besides its weights, which are all that is read: it is made of nothing and does nothing."""
+
+    def __new__(cls, *_: object, **__: object) -> Self:
+        """One, whatever it should have been made of."""
+        return super().__new__(cls)
+
+    def __setstate__(self, state: object) -> None:
+        """Take a state, and keep none of it."""
 
 
-def read_weights(path: Path) -> tuple[dict[str, Tensor], Notes]:
-    """The tensors of a file by name, on the CPU, and what else it says.
+# Values that training programs store beside weights, by the names that pickles have for them.
+_VALUES = (
+    *(f"numpy.{core}.multiarray.{name}" for core in ("core", "_core") for name in ("scalar", "_reconstruct")),
+    *("numpy.ndarray", "numpy.dtype", "_codecs.encode"),  # the last is how the bytes of a number are written
+    *(
+        f"{module}.{pure}{system}Path"
+        for module in ("pathlib", "pathlib._local")
+        for pure in ("", "Pure")
+        for system in ("", "Posix", "Windows")
+    ),
+)
 
-    A ``.pth`` file has the tensors themselves, or a dict that has them under ``model`` or ``state_dict``.
+
+def read_weights(path: Path) -> tuple[Any, Notes]:
+    """What a file has, dicts in dicts of tensors and values, on the CPU; and what it says of them.
 
     Raises:
-        WeightsError: the file is damaged, wants to run code or holds no weights; the message says what to do.
+        WeightsError: the file is damaged, is of another kind or wants to run code; the message says what to do.
     """
     if path.suffix == ".safetensors":
         return _read_safetensors(path)
     content = read_pickle(path)
     notes: dict[str, Any] = {}
-    for key in ("model", "state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            notes = {name: content[name] for name in ("config", "class_names", "stuff") if name in content}
-            content = content[key]
-    sound = isinstance(content, dict) and content and all(isinstance(key, str) for key in content)
-    if not (sound and all(isinstance(value, Tensor) for value in content.values())):
-        raise WeightsError(
-            f"{path} is not a checkpoint: it needs names with tensors, or a dict that has them under 'model'"
-        )
+    if isinstance(content, dict):
+        notes = {name: content[name] for name in ("config", "class_names", "stuff") if name in content}
+        if not set(notes.get("config") or ()) >= OWN_FIELDS:
+            notes.pop("config", None)  # of another program
+        told = [vars(one) if isinstance(one, argparse.Namespace) else one for one in map(content.get, OPTIONS)]
+        notes["told"] = {key: value for one in told if isinstance(one, dict) for key, value in one.items()}
     return content, notes
 
 
@@ -57,26 +76,61 @@ def read_pickle(path: Path) -> Any:
     """The tensors and plain values of a ``.pth`` file, on the CPU; see :func:`detr_mini.load`.
 
     Raises:
-        WeightsError: the file is damaged, or wants to run code.
+        WeightsError: the file is damaged or of another kind, or wants to run code.
     """
     require_named_checksum(path)
+    _require_no_program(path)
     file = path.open("rb")  # what goes wrong from here on is the content's fault
     damaged = f"{path} is damaged or no PyTorch checkpoint; copy or download it again"
     # Published checkpoints carry the Namespace of their training options. It holds values and does nothing.
-    allowed = torch.serialization.safe_globals([argparse.Namespace])
+    allowed = torch.serialization.safe_globals([argparse.Namespace, *((Inert, name) for name in _VALUES)])
     try:
         with file, allowed:
             return torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         if refused := re.search(r"GLOBAL (\S+)", str(error)):
-            raise WeightsError(
-                f"{path} wants to run {refused[1]} while it is read, and nothing in a checkpoint is ever run here. If "
-                f"you trust where it comes from, read it elsewhere and store its tensors alone, as .safetensors"
-            ) from None
+            raise WeightsError(_refusal(path, refused[1])) from None
         raise WeightsError(damaged) from None
     except (RuntimeError, OSError, EOFError, LookupError, ValueError, AttributeError, TypeError):
         # torch runs the instructions of the pickle: those of a damaged one end in any of these
         raise WeightsError(damaged) from None
+
+
+def _refusal(path: Path, name: str) -> str:
+    with contextlib.suppress(Exception):
+        if any(one.startswith("torch.nn.modules.") for one in get_unsafe_globals_in_checkpoint(path)):
+            return (
+                f"{path} is a whole model, stored with torch.save(model): to read it would run its code ({name}), and "
+                f"nothing in a checkpoint is ever run here. Where that code is, and if you trust the file, store its "
+                f"weights alone: torch.save(torch.load('{path.name}', weights_only=False).state_dict(), 'weights.pth')"
+            )
+    return (
+        f"{path} wants to run {name} while it is read, and nothing in a checkpoint is ever run here. If you trust "
+        f"where it comes from, read it elsewhere and store its tensors alone, as .safetensors"
+    )
+
+
+def _require_no_program(path: Path) -> None:
+    """Refuse what holds a program and not weights alone, in its own words: it is not damaged."""
+    names: list[str] = []
+    if zipfile.is_zipfile(path):
+        with contextlib.suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(path) as archive:
+            names = [name.split("/", 1)[-1] for name in archive.namelist()]
+    if "constants.pkl" in names and any(name.startswith("code/") for name in names):
+        raise WeightsError(
+            f"{path} is a TorchScript archive, a program with its weights in it, and weights alone are read here. If "
+            f"you trust it: torch.save(torch.jit.load('{path.name}').state_dict(), 'weights.pth')"
+        )
+    if "archive_format" in names and any(name.startswith("models/") for name in names):
+        raise WeightsError(
+            f"{path} is an exported program (torch.export), which predicts as it is and cannot be loaded or trained: "
+            f"give the weights that it was made from"
+        )
+    if path.suffix == ".onnx":
+        raise WeightsError(
+            f"{path} is a graph in ONNX, which predicts as it is, by onnxruntime, and cannot be loaded or trained: "
+            f"give the weights that it was made from"
+        )
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Notes]:
@@ -90,17 +144,6 @@ def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], Notes]:
         return state, {key: json.loads(notes[key]) for key in NOTES if key in notes}
     except json.JSONDecodeError as error:
         raise WeightsError(f"{path}: the metadata is no JSON ({error})") from None
-
-
-def unwrapped(state: dict[str, Tensor], landmark: str) -> dict[str, Tensor]:
-    """The weights without what a wrapper put before their names, found by the name ``landmark``; else as they are.
-
-    A Lightning module also has weights of its own, such as those of its criterion; they are left out.
-    """
-    for key in state:
-        if match := re.fullmatch(rf"({_WRAPPERS}){re.escape(landmark)}", key):
-            return {k.removeprefix(match[1]): value for k, value in state.items() if k.startswith(match[1])}
-    return state
 
 
 def write_weights(
@@ -144,116 +187,6 @@ def _apart(state: dict[str, Tensor]) -> dict[str, Tensor]:
             state[key] = value.clone()
         seen.add(value.data_ptr())
     return state
-
-
-def config_of(path: Path, state: Mapping[str, Tensor], notes: Notes, nheads: object = None) -> DetectorConfig:
-    """The config that a file says, or the one that names and shapes of its tensors and ``nheads`` show.
-
-    Raises:
-        WeightsError: the config makes no sense, or these are no weights of a DETR.
-    """
-    if "config" not in notes:
-        config = infer_config(state, nheads)
-        dilated = "dc5" in path.stem.lower() and config.backbone in ("resnet50", "resnet101")
-        return replace(config, dilation=dilated)
-    if not isinstance(notes["config"], dict) or not all(isinstance(key, str) for key in notes["config"]):
-        raise WeightsError(f"the stored config is {notes['config']!r}, not fields with values")
-    return get_config(kind_of(notes["config"])(), **notes["config"])
-
-
-def infer_config(state: Mapping[str, Tensor], nheads: object = None) -> DetectorConfig:
-    """The config whose model has these tensors, as far as names and shapes show it.
-
-    Of a Deformable DETR they show the product of heads and points, so ``nheads`` (8 if not given) tells the points.
-    """
-    if "mask_head.lay1.weight" in state:
-        detector = {key.removeprefix("detr."): value for key, value in state.items() if key.startswith("detr.")}
-        return get_config(infer_config(detector, nheads), masks=True)
-    deformable = "transformer.level_embed" in state
-    try:
-        sizes = _infer_deformable(state, nheads) if deformable else _infer_detr(state)
-        sizes |= {
-            "backbone": _infer_backbone(state),
-            "enc_layers": _count(state, "transformer.encoder.layers."),
-            "dec_layers": _count(state, "transformer.decoder.layers."),
-            "dim_feedforward": _shape(state, "transformer.decoder.layers.0.linear1.weight", 2)[0],
-        }
-    except KeyError as error:
-        raise WeightsError(
-            f"not a checkpoint of DETR: no tensor is called {error.args[0]!r}, but there are {first_names(state)}"
-        ) from None
-    small, published = ("deformable_nano", "deformable_detr_resnet50") if deformable else ("nano", "detr_resnet50")
-    return replace(CONFIGS[small if sizes["backbone"] == "small" else published], **sizes)
-
-
-def _infer_detr(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    num_queries, hidden_dim = _shape(state, "query_embed.weight", 2)
-    return {
-        "position_embedding": "learned" if "backbone.1.row_embed.weight" in state else "sine",
-        "hidden_dim": hidden_dim,
-        "pre_norm": "transformer.encoder.norm.weight" in state,
-        "num_queries": num_queries,
-        "num_classes": _shape(state, "class_embed.weight", 2)[0] - 1,
-    }
-
-
-def _infer_deformable(state: Mapping[str, Tensor], nheads: object) -> dict[str, Any]:
-    heads = nheads if isinstance(nheads, int) and nheads > 0 else 8
-    levels, hidden_dim = _shape(state, "transformer.level_embed", 2)
-    two_stage = "transformer.enc_output.weight" in state
-
-    def points(attention: str) -> int:
-        return _shape(state, f"transformer.{attention}.attention_weights.bias", 1)[0] // (heads * levels)
-
-    sizes = {
-        "hidden_dim": hidden_dim,
-        "nheads": heads,
-        "num_feature_levels": levels,
-        "two_stage": two_stage,
-        "with_box_refine": two_stage or _has_heads_of_its_own(state),
-        "dec_points": points("decoder.layers.0.cross_attn"),
-        "num_classes": _shape(state, "class_embed.0.weight", 2)[0],
-    }
-    if "transformer.encoder.layers.0.linear1.weight" in state:
-        sizes["enc_points"] = points("encoder.layers.0.self_attn")
-    return sizes if two_stage else sizes | {"num_queries": _shape(state, "query_embed.weight", 2)[0]}
-
-
-def _has_heads_of_its_own(state: Mapping[str, Tensor]) -> bool:
-    """Whether each decoder layer has a box head of its own, or all have the same one."""
-    if any(key.startswith("transformer.decoder.bbox_embed.") for key in state):
-        return True
-    first, second = (state.get(f"bbox_embed.{layer}.layers.0.weight") for layer in range(2))
-    return first is not None and second is not None and not torch.equal(first, second)
-
-
-def _shape(state: Mapping[str, Tensor], key: str, dimensions: int) -> tuple[int, ...]:
-    shape = tuple(state[key].shape)
-    if len(shape) != dimensions:
-        raise WeightsError(f"not a checkpoint of DETR: {key} is {shape}, and needs {dimensions} dimensions")
-    return shape
-
-
-def _infer_backbone(state: Mapping[str, Tensor]) -> str:
-    body = "backbone.0.body."
-    if f"{body}layer4.0.conv1.weight" not in state:
-        return "small"
-    bottleneck = f"{body}layer1.0.conv3.weight" in state
-    known = {
-        (False, 2): "resnet18",
-        (False, 6): "resnet34",
-        (True, 6): "resnet50",
-        (True, 23): "resnet101",
-    }
-    blocks = _count(state, f"{body}layer3.")
-    if (bottleneck, blocks) not in known:
-        raise WeightsError(f"a ResNet with {blocks} blocks in its third stage is not known")
-    return known[bottleneck, blocks]
-
-
-def _count(state: Iterable[str], prefix: str) -> int:
-    """How many different numbers follow ``prefix``."""
-    return len({key[len(prefix) :].split(".")[0] for key in state if key.startswith(prefix)})
 
 
 def first_names(keys: Iterable[str]) -> str:

@@ -6,10 +6,10 @@ Chapters: *DETR in one page*, ``book/13_one_page``, and *Training*, ``book/14_tr
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal, overload
+from typing import Any, Literal, overload
 
 import torch
 import torchvision
@@ -24,12 +24,14 @@ from detr_mini.modeling.segmentation import DETRSegmentation
 from detr_mini.modeling.seq2seq import Seq2SeqTransformer
 from detr_mini.seq2seq_weights import load_translator
 from detr_mini.weight_classes import NewHead, classes_of, new_class_head
-from detr_mini.weight_files import Notes, config_of, first_names, read_weights, unwrapped, write_weights
+from detr_mini.weight_config import config_of, read_hugging_face_notes
+from detr_mini.weight_files import first_names, read_weights, write_weights
+from detr_mini.weight_fit import COUNTERS, check_fit, completed, under_all_names
+from detr_mini.wrapped_weights import DETECTORS, find_weights, tensors_of
 
 __all__ = ["from_hugging_face", "load", "load_backbone", "load_to_train", "save", "to_hugging_face"]
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
-COUNTERS = "num_batches_tracked"  # of batch norms that learn; of use only to those without a momentum
 
 
 @overload
@@ -45,13 +47,15 @@ def load(
 
     Args:
         path_or_name: a model shipped with the package (``"nano"``, ``"mini"``, or ``"translator"``, which is no DETR);
-            a ``.safetensors`` file of ours or of Hugging Face's DETR or Deformable DETR; a ``.pth`` file, published or
-            written by training. ``.pth`` files are pickles, of which only tensors and plain values are read: nothing in
-            a file is ever run.
+            a ``.safetensors`` file of ours or of Hugging Face's DETR or Deformable DETR, or the folder that
+            ``save_pretrained`` wrote; a ``.pth`` file, published or written by a training program, whatever it wraps
+            its model in. Of a model and its moving average the average is taken. ``.pth`` files are pickles, of which
+            only tensors and plain values are read: nothing in a file is ever run.
         device: where the model goes.
         overrides: fields of the config that the file does not tell. A file without a config shows all sizes in the
-            shapes of its tensors, but neither ``nheads`` (8 if not given) nor ``dilation`` (True for a file with
-            ``dc5`` in its name, else False), nor the ``num_queries`` of a two-stage model (300).
+            shapes of its tensors, but neither ``nheads`` nor ``dilation``, nor the ``num_queries`` of a two-stage
+            model. Stored training options, Hugging Face's ``config.json`` beside the file and the names of published
+            files do; where nothing does, 8, False and 300 are assumed, and a line on stderr says so.
 
     Raises:
         NotFoundError: there is no such file and no such model.
@@ -73,15 +77,17 @@ def load_detector(
     path = _find(path_or_name)
     state, notes = _read(path)
     try:
-        config = get_config(config_of(path, state, notes, overrides.get("nheads")), **overrides)
+        stored, remarks = config_of(path, state, notes, overrides)
+        config = get_config(stored, **overrides)
         with torch.device("meta"):  # no random weights that are thrown away, and no random numbers used up
             model = build(config)
-        state = _under_all_names(model, state)
-        _check_fit(model, state)
+        state = under_all_names(model, state)
+        check_fit(model, state)
         model.class_names, model.stuff = classes_of(notes, config)
     except UserError as error:
         raise WeightsError(f"{path}: {error}") from None
-    model.load_state_dict(_completed(model, state), assign=True)
+    model.load_state_dict(completed(model, state), assign=True)
+    _say(path_or_name, [*notes["remarks"], *remarks])
     return model.to(device).eval()
 
 
@@ -111,23 +117,27 @@ def load_to_train(
     path = _find(path_or_name)
     state, notes = _read(path)
     try:
-        stored = config_of(path, state, notes, overrides.get("nheads"))
+        stored, remarks = config_of(path, state, notes, overrides)
         known, stuff = classes_of(notes, stored)
         head = new_class_head(stored, known, class_names or {}, num_classes)
         if head is not None:
             overrides["num_classes"] = head.num_classes
         config = get_config(stored, **overrides)
         model = build(config)
-        state, lines = _fitted(model, _under_all_names(model, state), stored, head)
-        _check_fit(model, state)
+        state, lines = _fitted(model, under_all_names(model, state), stored, head)
+        check_fit(model, state)
     except UserError as error:
         raise WeightsError(f"{path}: {error}") from None
-    model.load_state_dict(_completed(model, state))
+    model.load_state_dict(completed(model, state))
     model.class_names, model.stuff = dict(class_names or known), stuff if head is None else frozenset()
+    _say(path_or_name, [*notes["remarks"], *remarks, *lines])
+    return model
+
+
+def _say(path_or_name: str | os.PathLike[str], lines: Iterable[str]) -> None:
     if distributed.rank() == 0:
         for line in lines:
             print(f"{path_or_name}: {line}", file=sys.stderr)
-    return model
 
 
 def _fitted(
@@ -173,19 +183,29 @@ def load_backbone(model: Detector, source: str | os.PathLike[str]) -> None:
     if str(source) == "imagenet":
         state = _imagenet(name)
     else:
-        state = unwrapped(read_weights(_find(source))[0], "layer4.0.conv1.weight")
+        state = _read_resnet(_find(source))
     wanted = body.state_dict()
     missing = [key for key in wanted if key not in state and not key.endswith(COUNTERS)]
     unfit = [key for key in wanted.keys() & state.keys() if wanted[key].shape != state[key].shape]
     surplus = [key for key in state if key not in wanted and not key.startswith("fc.") and not key.endswith(COUNTERS)]
     for what, keys in (("no", missing), ("another shape of", unfit), ("also", surplus)):
         if keys:
-            whole = any("query_embed" in key for key in state)
-            hint = "; these are weights of a whole DETR, see load_to_train" if whole else ""
-            raise WeightsError(
-                f"{source} is no {name} with torchvision's names: it has {what} {first_names(keys)}{hint}"
-            )
+            raise WeightsError(f"{source} is no {name} with torchvision's names: it has {what} {first_names(keys)}")
     body.load_state_dict({key: state[key].float() if key in state else wanted[key] for key in wanted})
+
+
+def _read_resnet(path: Path) -> dict[str, Tensor]:
+    """The weights of a file with torchvision's names, whatever stands before them."""
+    content, _ = read_weights(path)
+    try:
+        if find_weights(content, DETECTORS):
+            raise WeightsError(
+                "it has the weights of a whole DETR and no ResNet alone; see load_to_train, or --weights"
+            )
+        found = find_weights(content, ("layer4.0.conv1.weight",))
+    except WeightsError as error:
+        raise WeightsError(f"{path}: {error}") from None
+    return tensors_of(content) if found is None else found.state
 
 
 def _imagenet(name: str) -> dict[str, Tensor]:
@@ -227,7 +247,10 @@ def _find(path_or_name: str | os.PathLike[str]) -> Path:
         return shipped[str(path_or_name)]
     path = Path(path_or_name)
     if path.is_dir():
-        raise NotFoundError(f"{path} is a folder; name the weights in it, a .safetensors or .pth file")
+        names = ("model.safetensors", "pytorch_model.bin")  # of a run of ours and of Hugging Face
+        if inside := [path / name for name in names if (path / name).is_file()]:
+            return inside[0]
+        raise NotFoundError(f"{path} is a folder without {' or '.join(names)}; name the weights in it")
     if not path.exists():
         raise NotFoundError(
             f"there is no file {path} and no shipped model of that name (shipped: {', '.join(shipped) or 'none'})"
@@ -235,45 +258,18 @@ def _find(path_or_name: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], Notes]:
-    """The weights of a file under the published names, and what else it says."""
-    state, notes = read_weights(path)
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The weights of a file under the published names, and what else it says, with ``remarks`` on how it was read."""
+    content, notes = read_weights(path)
     if "seq2seq" in notes:
         raise WeightsError(f"{path}: not a checkpoint of DETR but a translator, for `detr-mini translate`")
     try:
+        found = find_weights(content, DETECTORS)
+        state = tensors_of(content) if found is None else found.state
         if any(re.match(r"(detr\.)?(model\.encoder\.|class_labels_classifier\.)", key) for key in state):
-            return from_hugging_face(state), notes
+            state, notes = from_hugging_face(state), {**notes, **read_hugging_face_notes(path)}
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from None
-    landmarks = ("transformer.level_embed", "mask_head.lay1.weight", "query_embed.weight")
-    return unwrapped(state, next((name for name in landmarks if any(name in key for key in state)), "")), notes
-
-
-def _under_all_names(model: Detector, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The weights with those filled in that the model has under several names, and the file under another of them."""
-    names: dict[int, list[str]] = {}
-    for key, value in model.state_dict(keep_vars=True).items():
-        names.setdefault(id(value), []).append(key)
-    found = dict(state)
-    for same in names.values():
-        if known := next((key for key in same if key in state), None):
-            found |= {key: state.get(key, state[known]) for key in same}
-    return found
-
-
-def _completed(model: Detector, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """What the model takes of the weights, in float32; the counters that a frozen model lacks start at 0."""
-    wanted = {key: state[key] if key in state else torch.tensor(0) for key in model.state_dict()}
-    return {key: v.float() if v.is_floating_point() else v for key, v in wanted.items()}
-
-
-def _check_fit(model: Detector, state: Mapping[str, Tensor]) -> None:
-    wanted = model.state_dict()
-    missing = [key for key in wanted if key not in state and not key.endswith(COUNTERS)]
-    surplus = [key for key in state if key not in wanted and not key.endswith(COUNTERS)]
-    faults = [f"{what} {first_names(keys)}" for what, keys in (("missing", missing), ("unknown", surplus)) if keys]
-    for key in wanted.keys() & state.keys():
-        if (here := tuple(state[key].shape)) != (there := tuple(wanted[key].shape)):
-            faults.append(f"{key} is {here}, the model has {there}")
-    if faults:
-        raise WeightsError(f"the weights do not fit the config: {'; '.join(faults[:5])}")
+    if not state:
+        raise WeightsError(f"{path} is not a checkpoint: there are no tensors with names in it, at any depth")
+    return state, {**notes, "remarks": [found.remark] if found and found.remark else []}

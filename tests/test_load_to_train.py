@@ -179,7 +179,7 @@ def test_files_that_are_no_such_resnet(tmp_path):
     with pytest.raises(WeightsError, match=r"resnet34\.pth is no resnet18.*it has also layer1\.2"):
         load_backbone(model, tmp_path / "resnet34.pth")
     torch.save({"model": model.state_dict()}, tmp_path / "detr.pth")
-    with pytest.raises(WeightsError, match=r"it has no .*weights of a whole DETR, see load_to_train"):
+    with pytest.raises(WeightsError, match=r"detr\.pth: it has .* a whole DETR.*; see load_to_train"):
         load_backbone(model, tmp_path / "detr.pth")
     with pytest.raises(NotFoundError, match=r"no file .*nothing\.pth"):
         load_backbone(model, tmp_path / "nothing.pth")

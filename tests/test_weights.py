@@ -2,13 +2,17 @@
 
 import argparse
 import dataclasses
+import datetime
+import functools
 import json
 import os
 import pathlib
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import safetensors
 import torch
@@ -18,7 +22,8 @@ from torch import Tensor
 import detr_mini.weights
 from detr_mini import CONFIGS, DETR, DETRConfig, build, load, save
 from detr_mini.modeling.seq2seq import Seq2SeqTransformer
-from detr_mini.weight_files import infer_config
+from detr_mini.weight_config import infer_config
+from detr_mini.weight_files import Inert, read_pickle
 
 TINY: dict[str, Any] = {"hidden_dim": 16, "dim_feedforward": 24, "num_queries": 5, "num_classes": 3, "nheads": 4}
 
@@ -243,12 +248,28 @@ def test_a_pickle_that_runs_code_is_refused(zipped: bool, tmp_path: Path) -> Non
     assert trace.exists()  # it would have
 
 
-def test_only_the_namespace_is_let_through(tmp_path: Path) -> None:
-    content = {"model": published_like().state_dict(), "args": argparse.Namespace(path=pathlib.PurePosixPath("a"))}
-    torch.save(content, tmp_path / "x.pth")
-    with pytest.raises(ValueError, match=r"x\.pth wants to run pathlib\S*\.PurePosixPath"):
-        load(tmp_path / "x.pth")
+def test_values_beside_the_weights_are_let_through_and_made_nothing_of(tmp_path: Path) -> None:
+    """What training programs store: options, scores of NumPy, paths."""
+    model = published_like()
+    values = {"args": argparse.Namespace(path=pathlib.PurePosixPath("a")), "best": np.float64(0.4), "at": Path("runs")}
+    history = [np.arange(3), np.int64(7), np.bool_(True), np.zeros((2, 2), np.float32)]
+    for zipped in (True, False):
+        torch.save(
+            {"model": model.state_dict(), "history": history, **values},
+            tmp_path / "x.pth",
+            _use_new_zipfile_serialization=zipped,
+        )
+        assert same(load(tmp_path / "x.pth"), model)
+    assert all(isinstance(one, Inert) for one in read_pickle(tmp_path / "x.pth")["history"])
     assert argparse.Namespace not in torch.serialization.get_safe_globals()
+    assert not [one for one in torch.serialization.get_safe_globals() if isinstance(one, tuple)]
+
+
+@pytest.mark.parametrize("value", [uuid.UUID(int=3), datetime.date(2020, 1, 1), functools.partial(print, "a")])
+def test_no_other_values_are_let_through(value: Any, tmp_path: Path) -> None:
+    torch.save({"model": published_like().state_dict(), "args": value}, tmp_path / "x.pth")
+    with pytest.raises(ValueError, match=r"x\.pth wants to run (uuid\.UUID|datetime\.date|functools\.partial)"):
+        load(tmp_path / "x.pth")
 
 
 def write_pth(model: DETR, path: Path) -> None:
@@ -342,7 +363,7 @@ def test_metadata_that_makes_no_sense(model: DETR, tmp_path: Path) -> None:
 def test_what_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no file .*missing\.pth"):
         load(tmp_path / "missing.pth")
-    with pytest.raises(FileNotFoundError, match="is a folder; name the weights in it"):
+    with pytest.raises(FileNotFoundError, match=r"is a folder without model\.safetensors.*; name the weights in it"):
         load(tmp_path)
 
 
