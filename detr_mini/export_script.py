@@ -28,12 +28,19 @@ model = torch.export.load(__file__[:-3] + ".pt2", extra_files=extra).module()
 about = json.loads(extra["detr_mini.json"])
 ''',
 }
-_PICTURE = """
+_OPEN = """
 picture = ImageOps.exif_transpose(Image.open(sys.argv[1])).convert("RGB")
-short, long = sorted(picture.size)
-scale = min((about["image_size"] or short) / short, about["max_size"] / long)
-size = [max(1, int(side * scale + 1e-6)) for side in picture.size]
-pixels = np.asarray(picture.resize(size, Image.Resampling.BILINEAR), np.float32) / 255
+width, height = picture.size
+"""
+_SHRINK = """scale = min(1, about["max_size"] / max(width, height))
+size = [max(1, round(side * scale)) for side in (width, height)]
+"""
+_RESIZE = """short, long = about["image_size"], int(about["image_size"] * max(width, height) / min(width, height))
+if long > about["max_size"]:
+    short, long = max(1, int(about["max_size"] * short / long)), about["max_size"]
+size = [short, long] if height > width else [long, short]
+"""
+_PIXELS = """pixels = np.asarray(picture.resize(size, Image.Resampling.BILINEAR), np.float32) / 255
 pixels = (pixels - np.float32(about["mean"])) / np.float32(about["std"])
 images, mask = pixels.transpose(2, 0, 1)[None].copy(), np.zeros((1, size[1], size[0]), bool)
 """
@@ -54,7 +61,7 @@ pairs = np.argwhere(scores > 0.1)
 """
 _PRINT = """for query, label in sorted(pairs, key=lambda pair: -scores[tuple(pair)]):
     if scores[query, label] >= {threshold}:
-        x, y, w, h = boxes[0, query] * np.array(picture.size * 2)  # the center, width and height, in pixels
+        x, y, w, h = boxes[0, query] * np.array([width, height] * 2)  # center and sides, in pixels
         box = [round(float(side), 1) for side in (x - w / 2, y - h / 2, x + w / 2, y + h / 2)]
         print(about["class_names"].get(str(label), label), f"{{scores[query, label]:.2f}}", box)
 """
@@ -65,7 +72,9 @@ def script(path: Path, model: Detector, threshold: float = 0.7) -> str:
     many = isinstance(model.config, DeformableDETRConfig)
     parts = [
         _LOAD[path.suffix].format(name=path.stem, mark=MARK),
-        _PICTURE,
+        _OPEN,
+        _SHRINK if model.config.image_size is None else _RESIZE,
+        _PIXELS,
         _RUN[path.suffix],
         _SIGMOID if many else _SOFTMAX,
         _PRINT.format(threshold=threshold),

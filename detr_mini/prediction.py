@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
+import numpy as np
 import torch
 from PIL import Image
 from scipy import ndimage
@@ -21,7 +22,9 @@ from detr_mini.evaluation import evaluation_mode
 from detr_mini.modeling.build import Detector
 from detr_mini.modeling.segmentation import THRESHOLD, DETRSegmentation, postprocess_panoptic
 
-ImageLike = str | os.PathLike[str] | Image.Image | Tensor
+Array: TypeAlias = np.ndarray[Any, np.dtype[np.uint8]]
+ImageLike: TypeAlias = str | os.PathLike[str] | Image.Image | Tensor | Array
+Images: TypeAlias = ImageLike | Sequence[ImageLike]
 T = TypeVar("T")
 
 
@@ -34,9 +37,7 @@ class _Batch(NamedTuple):
 _Reader: TypeAlias = Callable[[_Batch], Iterable[T]]  # from a batch to what is said of each of its images
 
 
-def predict(
-    model: Detector, images: Sequence[ImageLike], *, threshold: float = 0.7, batch_size: int = 8
-) -> list[dict[str, Tensor]]:
+def predict(model: Detector, images: Images, *, threshold: float = 0.7, batch_size: int = 8) -> list[dict[str, Tensor]]:
     """Detect objects in images of any size.
 
     A file is read when its turn comes, so that any number of them can be given: one decoded image is in memory at a
@@ -46,23 +47,26 @@ def predict(
 
     Args:
         model: on any device; it is put into evaluation mode for as long as this takes.
-        images: file names, PIL images, or tensors ``(3, H, W)`` uint8 as ``detr_mini.data.read_image`` gives them.
+        images: file names, PIL images, tensors ``(3, H, W)`` uint8 as ``detr_mini.data.read_image`` gives them, or
+            arrays ``(H, W, 3)`` uint8 in the order red, green, blue. That an array of OpenCV has blue first cannot be
+            seen: give ``array[..., ::-1]``. A single image counts as a list of one.
         threshold: detections that score less are left out. This is no non-maximum suppression: nothing is compared.
         batch_size: images that go through the model at once, at most.
 
     Returns:
         For each image ``scores`` ``(M,)`` from high to low, ``labels`` ``(M,)`` and ``boxes`` ``(M, 4)``, xyxy in its
-        own pixels, on the CPU. A box may reach a little out of its image.
+        own pixels, on the CPU. A box may reach a little out of its image: these are the model's own, as the published
+        evaluation compares them. The command ``detr-mini predict`` clips them.
 
     Raises:
         ImageError: an image that cannot be read or used; the message names its file.
-        ConfigError: a threshold outside of [0, 1], a batch size below 1, or a single image instead of a list.
+        ConfigError: a threshold outside of [0, 1], or a batch size below 1.
     """
     return _read(model, images, batch_size, _boxes(model, threshold))
 
 
 def predict_panoptic(
-    model: Detector, images: Sequence[ImageLike], *, threshold: float = THRESHOLD, batch_size: int = 8
+    model: Detector, images: Images, *, threshold: float = THRESHOLD, batch_size: int = 8
 ) -> list[Segments]:
     """One segment for every pixel of images of any size, by a model with masks: see :func:`.postprocess_panoptic`.
 
@@ -89,7 +93,7 @@ def predict_panoptic(
 
 def predict_both(
     model: Detector,
-    images: Sequence[ImageLike],
+    images: Images,
     *,
     threshold: float = 0.7,
     panoptic_threshold: float = THRESHOLD,
@@ -123,10 +127,9 @@ def predict_both(
 
 
 @torch.no_grad()
-def _read(model: Detector, images: Sequence[ImageLike], batch_size: int, read: _Reader[T]) -> list[T]:
+def _read(model: Detector, images: Images, batch_size: int, read: _Reader[T]) -> list[T]:
     """What ``read`` says of each image, once the model has seen it in a batch of its size."""
-    if isinstance(images, (str, os.PathLike, Image.Image)) or (isinstance(images, Tensor) and images.ndim == 3):
-        raise ConfigError("images are given as a list; for a single one write [image]")
+    images = _as_list(images)
     if batch_size < 1:
         raise ConfigError(f"batch_size={batch_size} must be at least 1")
     device = next(model.parameters()).device
@@ -142,6 +145,12 @@ def _read(model: Detector, images: Sequence[ImageLike], batch_size: int, read: _
             processed_sizes = torch.tensor([sample.shape[-2:] for sample in samples])
             said |= zip(numbers, read(_Batch(model(samples), processed_sizes, torch.tensor(sizes))), strict=True)
     return [said[number] for number in range(len(images))]
+
+
+def _as_list(images: Images) -> Sequence[ImageLike]:
+    if isinstance(images, (Tensor, np.ndarray)):
+        return list(images) if images.ndim == 4 else [images]
+    return [images] if isinstance(images, (str, os.PathLike, Image.Image)) else images
 
 
 def _boxes(model: Detector, threshold: float) -> _Reader[dict[str, Tensor]]:
@@ -188,13 +197,15 @@ def _require_share(name: str, value: float) -> None:
 
 
 def to_image(image: ImageLike) -> Tensor:
-    """A file, turned upright, or a PIL image or tensor, as it is, as ``(3, H, W)`` uint8; see ``detr_mini.data.image``.
+    """A file, turned upright, or another image as it is, as ``(3, H, W)`` uint8; see ``detr_mini.data.image``.
 
     Raises:
-        ImageError: it cannot be read, or is a tensor of another kind.
+        ImageError: it cannot be read, or is a tensor or an array of another kind.
     """
     if isinstance(image, Image.Image):
         return image_to_tensor(image)
+    if isinstance(image, np.ndarray):
+        return _array_to_tensor(image)
     if not isinstance(image, Tensor):
         return read_image(image)
     if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
@@ -203,6 +214,16 @@ def to_image(image: ImageLike) -> Tensor:
             f"{tuple(image.shape)} {str(image.dtype).removeprefix('torch.')}"
         )
     return image
+
+
+def _array_to_tensor(image: Array) -> Tensor:
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)) or 0 in image.shape:
+        raise ImageError(
+            f"an array must be (H, W, 3) uint8, red, green, blue from 0 to 255, or (H, W), gray. This is {image.shape} "
+            f"{image.dtype}"
+        )
+    colors = np.broadcast_to(image if image.ndim == 3 else image[..., None], (*image.shape[:2], 3))
+    return torch.from_numpy(colors.transpose(2, 0, 1).copy())
 
 
 def _batches_of_one_size(images: Sequence[ImageLike], batch_size: int) -> list[list[int]]:
@@ -218,7 +239,7 @@ def _size(image: ImageLike) -> tuple[int, int]:
     """Height and width, of a file without decoding it."""
     if isinstance(image, Image.Image):
         return image.height, image.width
-    if isinstance(image, Tensor):
+    if isinstance(image, (Tensor, np.ndarray)):
         height, width = to_image(image).shape[1:]
         return height, width
     return image_size(image)

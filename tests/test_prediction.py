@@ -1,7 +1,6 @@
 """Prediction: any image in, boxes or segments out, in its own pixels."""
 
 import weakref
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -192,10 +191,49 @@ def test_a_tensor_of_another_kind_is_refused(model, image):
         predict(model, [image])
 
 
-@pytest.mark.parametrize("image", ["street.jpg", Path("street.jpg"), Image.new("RGB", (8, 8)), torch.zeros(3, 8, 8)])
-def test_a_single_image_is_no_list(ask, image):
-    with pytest.raises(ConfigError, match=r"write \[image\]"):
-        ask(image)
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: str(path),
+        lambda path: path,
+        lambda path: Image.open(path),
+        lambda path: np.array(Image.open(path)),
+        lambda path: np.array(Image.open(path))[..., ::-1].copy()[..., ::-1],  # OpenCV's turned round: a stride of -1
+        lambda path: np.array(Image.open(path))[None],
+        lambda path: [np.array(Image.open(path))],
+        lambda path: torch.from_numpy(np.array(Image.open(path))).permute(2, 0, 1),
+    ],
+)
+def test_a_single_image_of_any_kind_is_a_list_of_one(model, tmp_path, make):
+    draw_scene(4).image.save(tmp_path / "street.png")
+    (wanted,) = predict(model, [tmp_path / "street.png"], threshold=0)
+    (found,) = predict(model, make(tmp_path / "street.png"), threshold=0)
+    torch.testing.assert_close(triples(found), triples(wanted), rtol=1e-4, atol=1e-3)
+
+
+def test_red_and_blue_are_not_the_same(model):
+    picture = np.array(draw_scene(4).image)
+    first, second = predict(model, [picture, picture[..., ::-1]], threshold=0)
+    assert not torch.equal(first["scores"], second["scores"])
+
+
+def test_a_gray_array_has_three_equal_colors(model):
+    gray = np.array(draw_scene(4).image.convert("L"))
+    first, second = predict(model, [gray, np.stack([gray] * 3, axis=-1)], threshold=0)
+    torch.testing.assert_close(triples(first), triples(second), rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("array", "said"),
+    [
+        (np.zeros((8, 9, 3), np.float32), r"\(8, 9, 3\) float32"),
+        (np.zeros((3, 8, 9), np.uint8), r"\(H, W, 3\) uint8.*\(3, 8, 9\) uint8"),
+        (np.zeros((8, 0, 3), np.uint8), r"\(8, 0, 3\)"),
+    ],
+)
+def test_an_array_of_another_kind_is_refused(ask, array, said):
+    with pytest.raises(ImageError, match=said):
+        ask(array)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,8 @@ EXIT_CODES = {  # and what each says
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns one of ``EXIT_CODES``."""
+    # What the GPU of a Mac cannot do, the CPU does. PyTorch reads this when it is imported.
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     options = make_parser().parse_args(arguments)
     title = f"{PROGRAM} {options.command}"
     try:

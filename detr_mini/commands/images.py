@@ -10,6 +10,7 @@ from PIL import Image
 from detr_mini.commands.results import PICTURES
 from detr_mini.data.image import FORMATS
 
+VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 
 
@@ -28,6 +29,12 @@ def find_images(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
         if _ADDRESS.match(argument):
             faults.append(
                 f"{argument} is an address, and nothing is fetched from the network; download the image first"
+            )
+            continue
+        if path.suffix.lower() in VIDEOS:
+            faults.append(
+                f"{argument} is a video, and its frames are wanted as pictures: mkdir {path.stem}, then "
+                f"ffmpeg -i {argument} -vf fps=5 {path.stem}/%06d.jpg makes a folder of them, five for each second"
             )
             continue
         if path.is_dir():

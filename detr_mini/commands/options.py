@@ -47,8 +47,8 @@ def add_device(command: argparse.ArgumentParser) -> None:
         "--device",
         default="auto",
         metavar="NAME",
-        help="auto (a GPU that has CUDA if there is one, else the CPU), cpu, cuda, cuda:1, or mps, the GPU of a Mac, "
-        "which is untried (default %(default)s)",
+        help="auto (a GPU that has CUDA if there is one, else that of a Mac, mps, which is untried, else the CPU), cpu, "
+        "cuda, cuda:1 or mps (default %(default)s)",
     )
 
 
@@ -79,6 +79,9 @@ def device(name: str) -> str:
 
     if name in ("auto", "cuda") and torch.cuda.is_available():
         return "cuda"  # which one is left open: of several processes each takes its own
+    if name == "auto" and torch.backends.mps.is_available():
+        print("the GPU of this Mac is used, which is untried; --device cpu does without", file=sys.stderr)
+        return "mps"
     if name == "auto":
         return "cpu"
     try:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from detr_mini.commands import settings
 from detr_mini.commands.options import PROGRAM, Commands, add_command, add_device, add_weights, count, device, share
-from detr_mini.errors import ImageError
+from detr_mini.errors import ConfigError, ImageError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 EXAMPLES = [
     "scenes/val",
+    "val2017 --weights detr-r50-e632da11.pth --threshold 0 --coco found.json "
+    "--annotations annotations/instances_val2017.json",
     "holiday/*.jpg --weights runs/mine/model.safetensors --threshold 0.5 --out found",
 ]
 PANOPTIC = """A model with masks also gives every pixel a segment. NAME.panoptic.jpg shows them. NAME.panoptic.png holds
@@ -46,6 +48,17 @@ def add(commands: Commands) -> None:
         metavar="SCORE",
         help="lowest score that gives a segment, with masks (default %(default)s)",
     )
+    command.add_argument(
+        "--coco",
+        type=Path,
+        metavar="FILE",
+        help="write all boxes into one file of COCO results, too: x, y, width, height. Image ids are from "
+        "--annotations. "
+        "Without it images are numbered, and listed beside it in NAME.images.json. For AP, give --threshold 0",
+    )
+    command.add_argument(
+        "--annotations", type=Path, metavar="FILE", help="annotation file in COCO format that has the images' ids"
+    )
     command.add_argument("--out", type=Path, default=Path("predictions"), metavar="DIR", help="default %(default)s")
     command.add_argument(
         "--batch-size", type=count, default=4, metavar="N", help="images in memory at once (default %(default)s)"
@@ -59,13 +72,17 @@ def run(options: argparse.Namespace) -> None:
     """Detect objects and write what was found."""
     from tqdm import tqdm
 
+    from detr_mini.commands.coco_results import CocoResults
     from detr_mini.commands.images import find_images
     from detr_mini.commands.results import Results
     from detr_mini.modeling.segmentation import DETRSegmentation
     from detr_mini.weights import load_detector
 
+    if options.annotations and not options.coco:
+        raise ConfigError("--annotations gives the ids for --coco FILE, which is missing")
     images, faults = find_images(options.images)
     if images:
+        coco = CocoResults(options.coco, images, options.annotations) if options.coco else None
         changed = settings.config_overrides(options.set)
         model = load_detector(options.weights, device=device(options.device), **changed)
         if _knows_tiny_town(model):
@@ -78,9 +95,13 @@ def run(options: argparse.Namespace) -> None:
             for start in range(0, len(images), options.batch_size):
                 batch = images[start : start + options.batch_size]
                 for path, image, found, segments in _predictions(model, batch, options, faults):
+                    if coco:
+                        coco.add(path, image, found)
                     for written in results.write(path, image, found, model.class_names, about, segments):
                         bar.write(str(written))
                 bar.update(len(batch))
+        if coco:
+            print(*coco.write(model.class_names), sep="\n")
     if len(faults) == 1:
         raise ImageError(faults[0])
     if faults:
