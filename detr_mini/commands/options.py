@@ -47,7 +47,7 @@ def add_device(command: argparse.ArgumentParser) -> None:
         "--device",
         default="auto",
         metavar="NAME",
-        help="auto (a GPU that has CUDA if there is one, else that of a Mac, mps, which is untried, else the CPU), cpu, "
+        help="auto (a GPU with CUDA if there is one, else that of a Mac, mps, which is untried, else the CPU), cpu, "
         "cuda, cuda:1 or mps (default %(default)s)",
     )
 
