@@ -275,6 +275,9 @@ def test_which_of_several_gpus_is_left_open(monkeypatch):
     from detr_mini.commands.options import device
 
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: True)
     assert device("auto") == device("cuda") == "cuda"
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert device("auto") == "mps"
+    monkeypatch.setattr("torch.backends.mps.is_available", lambda: False)
     assert device("auto") == "cpu"

@@ -1,11 +1,14 @@
 """``detr-mini predict``: which images are meant, what is written for them, and what is never written over."""
 
+import contextlib
+import io
 import json
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
+from pycocotools.coco import COCO
 
 import detr_mini
 from detr_mini.commands.cli import main
@@ -102,6 +105,7 @@ def test_one_bad_file_costs_only_itself(capsys):
         ("https://example.com/street.jpg", "https://example.com/street.jpg is an address"),
         ("empty", "the folder empty has no images in it (JPEG, PNG"),
         ("empty/*.jpg", "no image fits empty/*.jpg"),
+        ("a/street.MP4", "ffmpeg -i a/street.MP4 -vf fps=5 street/%06d.jpg makes a folder of them"),
     ],
 )
 def test_what_means_no_image_is_said(argument, message, capsys):
@@ -410,3 +414,60 @@ def test_the_scenes_that_help_offers_can_be_drawn_and_predicted():
     assert main(["make-data", "scenes", "--train", "0", "--val", "2", "--workers", "1"]) == 0
     assert predict("scenes/val") == 0
     assert len(listed("predictions")) == 4
+
+
+def coco_of(file: str, annotations: str) -> COCO:
+    with contextlib.redirect_stdout(io.StringIO()):
+        return COCO(annotations).loadRes(file)
+
+
+def test_results_of_coco_with_the_ids_of_an_annotation_file():
+    draw("set/val/1.png", "set/val/deep/1.png")
+    listed = [{"id": 70, "file_name": "deep/1.png"}, {"id": 7, "file_name": "1.png"}]
+    categories = [{"id": number, "name": name} for number, name in NAMES.items()]
+    Path("ids.json").write_text(json.dumps({"images": listed, "categories": categories, "annotations": []}))
+    assert predict("set/val", "set/val/deep", "--coco", "found.json", "--annotations", "ids.json") == 0
+    assert not Path("found.images.json").exists()
+    results = coco_of("found.json", "ids.json")
+    assert {one["image_id"] for one in results.dataset["annotations"]} == {7, 70}
+    for number, picture in ((7, draw_scene(0).image), (70, draw_scene(1).image)):
+        (found,) = detr_mini.predict(detr_mini.load("w.safetensors"), picture, threshold=0)
+        mine = [one for one in json.loads(Path("found.json").read_text()) if one["image_id"] == number]
+        assert [one["score"] for one in mine] == pytest.approx(found["scores"].tolist(), abs=1e-5)
+        assert [one["category_id"] for one in mine] == found["labels"].tolist()
+        for one, (left, top, right, bottom) in zip(mine, found["boxes"].tolist(), strict=True):
+            x, y, w, h = one["bbox"]
+            corners = [max(left, 0), max(top, 0), min(right, picture.width), min(bottom, picture.height)]
+            assert [x, y, x + w, y + h] == pytest.approx(corners, abs=0.01)
+
+
+def test_results_of_coco_without_an_annotation_file_come_with_one(capsys):
+    draw("in/a.png", "in/c.png")
+    Path("in/b.jpg").write_bytes(b"not an image")
+    assert predict("in", "--coco", "found.json", "--threshold", "0.01") == 2
+    results = coco_of("found.json", "found.images.json")
+    images = {one["file_name"]: one for one in results.dataset["images"]}
+    assert images.keys() == {"in/a.png", "in/c.png"}
+    assert (images["in/a.png"]["width"], images["in/a.png"]["height"]) == draw_scene(0).image.size
+    assert {one["image_id"] for one in results.dataset["annotations"]} <= {one["id"] for one in images.values()}
+    assert results.cats[3]["name"] == "class 3"
+    assert "found.json" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--annotations", "ids.json"], "--annotations gives the ids for --coco"),
+        (["--coco", "ids.json", "--annotations", "ids.json"], "would be written over"),
+        (["--coco", "x.json", "--annotations", "ids.json"], "ids.json does not list a.png"),
+        (["--coco", "x.json", "--annotations", "no.json"], "no.json has no list of images"),
+        (["--coco", "no/x.json"], "cannot write no/x.json: No such file"),
+    ],
+)
+def test_results_of_coco_that_cannot_be(options, message, capsys):
+    draw("a.png")
+    Path("ids.json").write_text(json.dumps({"images": [{"id": 1, "file_name": "b.png"}]}))
+    before = Path("ids.json").read_bytes()
+    assert predict("a.png", *options) == 2
+    assert message in capsys.readouterr().err
+    assert Path("ids.json").read_bytes() == before
