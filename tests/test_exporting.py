@@ -76,7 +76,11 @@ def run_script(script: Path, picture: Path, blocked: list[str]) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("ending", "blocked"), [(".onnx", ["torch", "torchvision", "detr_mini", "onnx"]), (".pt2", ["detr_mini"])]
+    ("ending", "blocked"),
+    [
+        pytest.param(".onnx", ["torch", "torchvision", "detr_mini", "onnx"], marks=pytest.mark.slow),
+        (".pt2", ["detr_mini"]),
+    ],
 )
 def test_a_program_and_its_script_give_what_the_model_gives(tmp_path, capsys, ending, blocked):
     model, path = make(), tmp_path / f"my model{ending}"
@@ -107,6 +111,7 @@ def test_a_program_and_its_script_give_what_the_model_gives(tmp_path, capsys, en
         assert json.loads(numbers) == pytest.approx(box.tolist(), abs=1.0)
 
 
+@pytest.mark.slow
 def test_what_a_program_does_not_say_itself_is_in_the_file(tmp_path):
     model = make(image_size=64, max_size=96)
     write_program(model, tmp_path / "x.onnx")
