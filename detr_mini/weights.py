@@ -101,7 +101,7 @@ def load_to_train(
     """A model to train on from the weights of a file, whatever its classes and its number of queries.
 
     What does not fit starts from random rows, and a line on stderr says so: the class head where classes are others
-    (those of the same number and name keep their rows), the queries where their number is another (``num_queries``),
+    (those of the same number and name keep their rows), the further queries where they are more (``num_queries``),
     the mask head where there was none (``masks=True``).
 
     Args:
@@ -158,8 +158,11 @@ def _fitted(
                 state[key] = fresh[key]
     queries, number = [key for key in fresh if key.endswith("query_embed.weight")], model.config.num_queries
     if queries and number != stored.num_queries:
+        kept = min(number, stored.num_queries)
+        fresh[queries[0]][:kept] = state[queries[0]][:kept].float()
         state[queries[0]] = fresh[queries[0]]
-        lines.append(f"the {number} queries start from random numbers; the weights have {stored.num_queries}")
+        new = "" if number == kept else f", {number - kept} start from random numbers"
+        lines.append(f"of the {number} queries {kept} are those of the weights, which have {stored.num_queries}{new}")
     return state, lines
 
 

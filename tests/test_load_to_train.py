@@ -97,7 +97,12 @@ def test_another_number_of_queries(tmp_path, capsys):
     before = write_weights(tmp_path / "x.safetensors")
     model = load_to_train(tmp_path / "x.safetensors", num_queries=9)
     assert changed(model, before) == {"query_embed.weight"}
-    assert "the 9 queries start from random numbers; the weights have 6" in capsys.readouterr().err
+    assert model.query_embed.weight[:6].equal(before.query_embed.weight)
+    said = "of the 9 queries 6 are those of the weights, which have 6, 3 start from random numbers"
+    assert said in capsys.readouterr().err
+    fewer = load_to_train(tmp_path / "x.safetensors", num_queries=4)
+    assert fewer.query_embed.weight.equal(before.query_embed.weight[:4])
+    assert "of the 4 queries 4 are those of the weights, which have 6\n" in capsys.readouterr().err
     with pytest.raises(WeightsError, match=r"x\.safetensors: the weights do not fit the config: missing"):
         load_to_train(tmp_path / "x.safetensors", dec_layers=2)
 
@@ -246,7 +251,7 @@ def test_fine_tuning_by_command(tmp_path, capsys):
     again = str(tmp_path / "run" / "model.safetensors")
     assert command(data, tmp_path / "again", "--weights", again, "--set", "config.num_queries=7") == 0
     said = capsys.readouterr().err
-    assert "the 7 queries start from random numbers; the weights have 25" in said
+    assert "of the 7 queries 7 are those of the weights, which have 25" in said
     assert "class head" not in said
 
 
