@@ -17,6 +17,7 @@ from torchvision import tv_tensors
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as F
 
+from detr_mini.data.augmentation import photo_augmentation
 from detr_mini.data.coco import Target
 from detr_mini.errors import ConfigError
 
@@ -29,21 +30,24 @@ CROP_RANGE = (384, 600)  # shortest and longest side of the random crop, in pixe
 LONGEST = 10_000  # pixels: the long side before a crop, whatever the proportions; a 1 x 30,000 picture must fit memory
 
 
-def train_transforms(sizes: Sequence[int] | None, max_size: int = 1333, *, image_size: int | None = None) -> v2.Compose:
+def train_transforms(
+    sizes: Sequence[int] | None, max_size: int = 1333, *, image_size: int | None = None, augment: bool = False
+) -> v2.Compose:
     """The augmentation of DETR's training (paper, section 4, and its code), or with ``sizes=None`` only a flip.
 
     With sizes, such as ``PAPER_SIZES``: flip half of the time; then half of the time resize the short side to
     one of ``sizes``, else resize it to 400, 500 or 600, crop at random, and resize to one of ``sizes``. The long
     side is kept within ``max_size``. Those numbers, and the sides of a crop, are for sizes up to 800, and change in
     proportion. Without sizes, images have the size that ``eval_transforms(image_size, max_size)`` gives them. Last
-    come normalization and ``NormalizeBoxes``.
+    come normalization and ``NormalizeBoxes``. With ``augment``, colors and zoom vary too, before all else but the flip:
+    see :func:`.photo_augmentation`.
 
     Takes and returns (image, target) as ``CocoDetection`` makes them.
 
     Raises:
         ConfigError: a size is above ``max_size``.
     """
-    steps: list[nn.Module] = [RandomFlip()]
+    steps: list[nn.Module] = [RandomFlip(), *(photo_augmentation() if augment else [])]
     if sizes is None:
         steps.append(_resize(image_size, max_size))
     else:
