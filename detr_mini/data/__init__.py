@@ -19,6 +19,7 @@ from detr_mini.data.night_harbor import (
 )
 from detr_mini.data.opened import split_names
 from detr_mini.data.panoptic import CocoPanoptic, find_panoptic_split
+from detr_mini.data.remembered import RememberedImages
 from detr_mini.data.tiny_town import CATEGORIES, NUM_CLASSES, Scene, SceneObject, draw_scene, make_data
 from detr_mini.data.transforms import (
     PAPER_SIZES,
@@ -49,6 +50,7 @@ __all__ = [
     "Notice",
     "PanopticDataset",
     "RandomSizeCrop",
+    "RememberedImages",
     "Report",
     "Scene",
     "SceneObject",
