@@ -204,7 +204,8 @@ def _check_shapes(batch: int, queries: int, targets: Targets) -> None:
         if len(labels) > queries:
             warnings.warn(
                 f"image {image} of the batch has {len(labels)} objects, but the model has {queries} queries: "
-                f"{len(labels) - queries} of them will stay unmatched. Raise num_queries",
+                f"{len(labels) - queries} of them will stay unmatched. Raise num_queries "
+                f"(--set config.num_queries={len(labels)} or more)",
                 stacklevel=2,
             )
 
