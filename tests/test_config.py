@@ -49,7 +49,7 @@ def test_the_four_published_configs_differ_in_body_and_dilation() -> None:
     for name, (backbone, dilation) in bodies.items():
         assert CONFIGS[name] == DETRConfig(backbone=backbone, dilation=dilation)
     others = {name for name in CONFIGS if not name.startswith("deformable")} - bodies.keys()
-    assert others == {"nano", "mini", "mini_panoptic"}
+    assert others == {"nano", "mini", "mini_panoptic", "photo"}
 
 
 def test_the_deformable_defaults_are_the_published_ones() -> None:

@@ -6,6 +6,7 @@
 import argparse
 import ast
 import inspect
+import math
 import re
 import sys
 import textwrap
@@ -16,7 +17,8 @@ from typing import Any
 
 from detr_mini.commands.cli import EXIT_CODES, make_parser
 from detr_mini.modeling.config import CONFIGS, DeformableDETRConfig, DETRConfig
-from detr_mini.training.recipe import RECIPES, Recipe, published_recipe
+from detr_mini.training.pace import FITTED
+from detr_mini.training.recipe import RECIPES, Recipe, published_recipe, recipe_for
 
 PAGE = Path(__file__).resolve().parent.parent / "book" / "commands.md"
 
@@ -71,11 +73,13 @@ CONFIG = """Published is `detr_resnet50`, the default of every field. A blank ce
 model means: as published. {others} The chapters build the parts that the fields describe, and [DETR in one
 page](13_one_page.ipynb) puts these together."""
 
-DEFORMABLE = """A model whose name begins with `deformable` is a Deformable DETR, and has these fields. Published is
-`deformable_detr_resnet50`; a blank cell means: as published. {others}"""
+DEFORMABLE = """A model whose name begins with `deformable`, and `photo`, is a Deformable DETR, and has these fields.
+Published is `deformable_detr_resnet50`; a blank cell means: as published. {others}"""
 
 RECIPE = """Published is the recipe of the paper; a blank cell means: as published. The configs {small} have recipes of
 their own name, the published DETRs that of the paper. A published Deformable DETR has {deformable}. {more}
+A small model that is trained on data of your own, not from a config with a recipe of its name, has a recipe that
+follows from the number of images: {own}.
 [Training](14_train.ipynb) builds the loop that a recipe steers, with AdamW; Muon and
 `sampling_lr_factor` it does not show."""
 
@@ -102,7 +106,7 @@ def page() -> str:
     small = f"{', '.join(names)} and {last}"
     parts += [
         "### Fields of the recipe\n",
-        _wrapped(RECIPE.format(small=small, deformable=_of_deformable(), more=_further())),
+        _wrapped(RECIPE.format(small=small, deformable=_of_deformable(), more=_further(), own=_for_own_data())),
         _fields(Recipe, RECIPES),
     ]
     codes = [(f"`{code}`", _escape(meaning)) for code, meaning in EXIT_CODES.items()]
@@ -170,6 +174,18 @@ def _of_deformable() -> str:
     recipe, usual = published_recipe(DeformableDETRConfig()), Recipe()
     changed = [f.name for f in fields(Recipe) if getattr(recipe, f.name) != getattr(usual, f.name)]
     return ", ".join(f"`{name}={_value(getattr(recipe, name))}`" for name in changed)
+
+
+def _for_own_data() -> str:
+    """The recipes for some numbers of images."""
+    shown = []
+    for images in (30, 300, 3000, 30_000):
+        recipe = recipe_for(images, images // 5)
+        steps = recipe.epochs * math.ceil(images / recipe.batch_size)
+        shown.append(f"{images:,} images are trained on for {recipe.epochs} epochs, {steps:,} steps")
+    changed = [f.name for f in fields(Recipe) if getattr(recipe, f.name) != getattr(RECIPES["nano"], f.name)]
+    same = ", ".join(f"`{name}={_value(getattr(recipe, name))}`" for name in changed if name not in FITTED)
+    return f"{'; '.join(shown)}. Otherwise it is that of `nano` with {same}"
 
 
 def _further() -> str:

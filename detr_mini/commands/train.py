@@ -2,10 +2,11 @@
 
 import argparse
 import contextlib
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from detr_mini.commands import settings
 from detr_mini.commands.options import (
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from detr_mini.training.recipe import Recipe
 
 EXAMPLES = [
+    "--data my_photos --out runs/mine",
+    "--data my_photos --out runs/mine --minutes 10",
     "--data data/tiny_town --config nano --out runs/nano",
     "--data data/tiny_town --config nano --out runs/nano --resume",
     "--data data/tiny_town --config nano --out runs/deep --set config.dec_layers=6 --set recipe.epochs=12",
@@ -53,19 +56,7 @@ def add(commands: Commands) -> None:
     )
     command.add_argument("--out", type=Path, required=True, metavar="RUN", help="folder for log, checkpoint, weights")
     command.add_argument("--resume", action="store_true", help="go on with the run in RUN; start it if there is none")
-    command.add_argument(
-        "--recipe",
-        help="name of a recipe (default: that of the config). quick is for nano, with Muon and in fewer epochs; "
-        "mini_panoptic_masks trains a mask head alone",
-    )
-    command.add_argument("--epochs", type=count, metavar="N", help="default: the recipe's")
-    command.add_argument("--batch-size", type=count, metavar="N", help="over all processes; default: the recipe's")
-    command.add_argument(
-        "--lr",
-        type=float,
-        metavar="RATE",
-        help="learning rate; the backbone's changes in proportion (default: the recipe's)",
-    )
+    _add_recipe(command)
     command.add_argument("--seed", type=int, default=0, help="default %(default)s")
     command.add_argument(
         "--save-every",
@@ -81,11 +72,13 @@ def add(commands: Commands) -> None:
 
 def _add_model(command: argparse.ArgumentParser) -> None:
     """What to train: a config, or weights to start from."""
-    command.add_argument("--config", help="name of a config, trained from random weights (default: nano)")
+    command.add_argument("--config", help="name of a config, trained from random weights")
     command.add_argument(
         "--weights",
         metavar="NAME|FILE",
-        help="start from these, with their config: a shipped model, .safetensors or .pth, published or of your own; "
+        help="start from these, with their config: a shipped model, .safetensors or .pth, published or of your own "
+        "(default without --config: deformable_nano, with sizes and queries that fit the data; on Tiny Town nano's "
+        "config from random weights); "
         "other classes get a new class head, another number of queries new ones",
     )
     command.add_argument(
@@ -98,6 +91,28 @@ def _add_model(command: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_recipe(command: argparse.ArgumentParser) -> None:
+    """How to train: a recipe, its length, its batches and its rate."""
+    command.add_argument(
+        "--recipe",
+        help="name of a recipe (default: that of the config; from small weights on data of your own, one whose length "
+        "follows from the number of images). quick is for nano, with Muon and in fewer epochs; "
+        "mini_panoptic_masks trains a mask head alone",
+    )
+    length = command.add_mutually_exclusive_group()
+    length.add_argument("--epochs", type=count, metavar="N", help="default: the recipe's")
+    length.add_argument(
+        "--minutes", type=float, metavar="M", help="as many epochs as M minutes hold here, judged by a few timed steps"
+    )
+    command.add_argument("--batch-size", type=count, metavar="N", help="over all processes; default: the recipe's")
+    command.add_argument(
+        "--lr",
+        type=float,
+        metavar="RATE",
+        help="learning rate; the backbone's changes in proportion (default: the recipe's)",
+    )
+
+
 def run(options: argparse.Namespace) -> None:
     """Train a model."""
     from detr_mini import distributed
@@ -106,10 +121,12 @@ def run(options: argparse.Namespace) -> None:
     with distributed.processes(device(options.device)) as here:
         require_sound(options.data, ("train", "val"), panoptic=options.panoptic)
         with _advice():
-            model = _model(options)
-            recipe = _recipe(_usual_recipe(options, model.config), options)
+            names = _class_names(options)
+            start, fitted = _start(options, names)
+            model = _model(options, names, start, fitted)
+            recipe = _recipe(_usual_recipe(options, model.config, names), options)
             if recipe.freeze_detector:
-                _require_detector(options.weights, model.class_names)
+                _require_detector(start, model.class_names)
             train(
                 model,
                 recipe,
@@ -120,18 +137,45 @@ def run(options: argparse.Namespace) -> None:
                 seed=options.seed,
                 workers=options.workers,
                 save_every=options.save_every,
-                weights=options.weights or options.backbone_weights,
+                weights=start or options.backbone_weights,
                 panoptic=options.panoptic,
+                minutes=options.minutes,
             )
         if distributed.rank() == 0:
             print(f"the weights are in {options.out / 'model.safetensors'}, the log in {options.out / 'log.jsonl'}")
 
 
-def _model(options: argparse.Namespace) -> "Detector":
+def _class_names(options: argparse.Namespace) -> dict[int, str]:
+    """Category id to name, of the data that is trained on."""
+    from detr_mini.data import CocoPanoptic, read_class_names
+
+    panoptic = CocoPanoptic(options.data, "train") if options.panoptic else None
+    return panoptic.class_names if panoptic else read_class_names(options.data, "train")
+
+
+def _start(options: argparse.Namespace, names: dict[int, str]) -> tuple[str | None, dict[str, Any]]:
+    """The weights to begin with, if any, and fields of the config that follow from the data.
+
+    Data of your own begins with shipped weights where nothing else is said; stderr says so.
+    """
+    from detr_mini import distributed
+    from detr_mini.data import CocoDetection
+    from detr_mini.training.own_data import START, Figures, fitting, is_tiny_town
+
+    if options.weights or options.config or options.backbone_weights or options.panoptic or is_tiny_town(names):
+        return options.weights, {}
+    if distributed.rank() == 0:
+        print(
+            f"starts from the weights of {START}, as config photo (--weights or --config begin with something else)",
+            file=sys.stderr,
+        )
+    return START, fitting(Figures.of(CocoDetection(options.data, "train")))
+
+
+def _model(options: argparse.Namespace, names: dict[int, str], start: str | None, fitted: dict[str, Any]) -> "Detector":
     """What the options say to begin with: a config with random weights, or weights of the whole or of the backbone."""
     import torch
 
-    from detr_mini.data import CocoPanoptic, read_class_names
     from detr_mini.modeling.build import build
     from detr_mini.weights import load_backbone, load_to_train
 
@@ -141,14 +185,12 @@ def _model(options: argparse.Namespace) -> "Detector":
             f"--weights brings its own config and backbone, so {other} cannot be given as well; "
             f"--set config.FIELD=VALUE changes a field"
         )
-    panoptic = CocoPanoptic(options.data, "train") if options.panoptic else None
-    names = panoptic.class_names if panoptic else read_class_names(options.data, "train")
-    changed = settings.config_overrides(options.set)
+    changed = fitted | settings.config_overrides(options.set)
     if options.num_classes:
         changed.setdefault("num_classes", options.num_classes)
     torch.manual_seed(options.seed)
-    if options.weights:
-        return load_to_train(options.weights, class_names=names, **changed)
+    if start:
+        return load_to_train(start, class_names=names, **changed)
     changed.setdefault("num_classes", max(names, default=0) + 1)
     model = build(options.config or "nano", **changed)
     if options.backbone_weights:
@@ -170,14 +212,23 @@ def _require_detector(weights: str | None, wanted: dict[int, str]) -> None:
         )
 
 
-def _usual_recipe(options: argparse.Namespace, config: "DetectorConfig") -> "Recipe":
-    """The recipe by name, or of a config or weights by their name; else that of the kind: small, or published."""
-    from detr_mini.training.recipe import RECIPES, get_recipe, published_recipe
+def _usual_recipe(options: argparse.Namespace, config: "DetectorConfig", names: dict[int, str]) -> "Recipe":
+    """The recipe by name, or of a config or Tiny Town's weights by their name; else that of the kind.
+
+    A large model has the published one. A small one on data of your own has one for its number of images.
+    """
+    from detr_mini.data import CocoDetection
+    from detr_mini.training.own_data import is_tiny_town
+    from detr_mini.training.recipe import RECIPES, get_recipe, published_recipe, recipe_for
 
     if options.recipe:
         return get_recipe(options.recipe)
-    name = options.weights or options.config or "nano"
-    return RECIPES.get(name, RECIPES["nano"] if config.backbone == "small" else published_recipe(config))
+    if config.backbone != "small":
+        return published_recipe(config)
+    if options.config in RECIPES or is_tiny_town(names) or options.panoptic:
+        return RECIPES.get(options.config or options.weights or "nano", RECIPES["nano"])
+    train, val = (len(CocoDetection(options.data, split)) for split in ("train", "val"))
+    return recipe_for(train, val, options.epochs)
 
 
 def _recipe(recipe: "Recipe", options: argparse.Namespace) -> "Recipe":

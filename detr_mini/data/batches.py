@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from detr_mini import distributed
 from detr_mini.data.coco import Target
 from detr_mini.data.dataset import DetectionDataset
 from detr_mini.errors import ConfigError, StorageError, UserError
@@ -151,6 +152,19 @@ def collate(batch: Sequence[tuple[Tensor, Target]]) -> tuple[NestedTensor, list[
     samples = NestedTensor.from_images([image for image, _ in batch])
     height, width = samples.tensors.shape[-2:]
     return samples, [pad_masks(target, height, width) for _, target in batch]
+
+
+def common_size(samples: NestedTensor) -> NestedTensor:
+    """Pad a batch to the largest height and width among the processes, as one process would pad it."""
+    if distributed.world_size() == 1:
+        return samples
+    height, width = samples.tensors.shape[-2:]
+    tallest, widest = map(int, distributed.max_over_processes(height, width))
+    missing = (0, widest - width, 0, tallest - height)
+    if not any(missing):
+        return samples
+    images, mask = samples.decompose()
+    return NestedTensor(torch.nn.functional.pad(images, missing), torch.nn.functional.pad(mask, missing, value=True))
 
 
 def pad_masks(target: Target, height: int, width: int) -> Target:

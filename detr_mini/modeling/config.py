@@ -234,6 +234,8 @@ CONFIGS: dict[str, DetectorConfig] = {
     "detr_resnet101_dc5": DETRConfig(backbone="resnet101", dilation=True),
     "deformable_nano": _SMALL_DEFORMABLE,
     "deformable_mini": replace(_SMALL_DEFORMABLE, enc_layers=3, dec_layers=6, dim_feedforward=256),
+    # For photographs on a laptop; the data may ask for larger images and more queries.
+    "photo": replace(_SMALL_DEFORMABLE, max_size=256),
     "deformable_detr_resnet50": DeformableDETRConfig(),
     "deformable_detr_resnet50_single_scale": DeformableDETRConfig(num_feature_levels=1),
     "deformable_detr_resnet50_single_scale_dc5": DeformableDETRConfig(num_feature_levels=1, dilation=True),

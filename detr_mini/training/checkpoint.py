@@ -40,8 +40,8 @@ class CheckpointFolder:
         named = [p for p in self.folder.glob("checkpoint-*.pth") if re.fullmatch(r"checkpoint-\d{8,}-\w+", p.stem)]
         return sorted(named, key=lambda path: (_step(path), path.stat().st_mtime_ns), reverse=True)
 
-    def save(self, step: int, state: dict[str, Any], model: Detector) -> None:
-        """Write a checkpoint and the weights alone; then remove all checkpoints but the newest ``KEPT``."""
+    def save(self, step: int, state: dict[str, Any], model: Detector | None) -> None:
+        """Write a checkpoint and the weights alone, if any; then remove all checkpoints but the newest ``KEPT``."""
         self._make()
         buffer = io.BytesIO()
         torch.save(state, buffer)
@@ -51,6 +51,11 @@ class CheckpointFolder:
         others = [old for old in self.checkpoints() if old != path]
         for old in others[KEPT - 1 :]:
             old.unlink()
+        if model is not None:
+            self.save_weights(model)
+
+    def save_weights(self, model: Detector) -> None:
+        """Write the weights alone."""
         with self._explained(self.folder / WEIGHTS):
             save(model, self.folder / WEIGHTS)
 
@@ -101,6 +106,19 @@ class CheckpointFolder:
         lines = self.log.read_text(encoding="utf-8").splitlines() if self.log.exists() else []
         with self._explained(self.log):
             write_atomically(self.log, "".join(line + "\n" for line in lines if held(line)).encode())
+
+    def lines(self) -> list[dict[str, float]]:
+        """The log."""
+        return [json.loads(line) for line in self.log.read_text(encoding="utf-8").splitlines()]
+
+    def recipe(self) -> Recipe | None:
+        """The recipe that ``config.json`` tells of; None where there is no run."""
+        path = self.folder / "config.json"
+        if not path.exists():
+            return None
+        stored: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))["recipe"]
+        sizes = None if stored["sizes"] is None else tuple(stored["sizes"])
+        return Recipe(**stored | {"sizes": sizes})
 
     def describe(self, run: dict[str, Any]) -> None:
         """Write ``config.json``: what the run is made of, for people to read."""

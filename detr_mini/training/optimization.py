@@ -88,11 +88,15 @@ class Together(torch.optim.Optimizer):
 def make_schedule(
     optimizer: torch.optim.Optimizer, recipe: Recipe, steps_per_epoch: int, finished_steps: int
 ) -> LambdaLR:
-    """Warm up linearly, then follow the recipe's drop or cosine; a run goes on after ``finished_steps``."""
+    """Warm up linearly, then follow the recipe's drop or cosine; a run goes on after ``finished_steps``.
+
+    A warm-up takes half of the steps at most, whatever the recipe says.
+    """
     total = recipe.epochs * steps_per_epoch
+    warmup_steps = min(recipe.warmup_steps, total // 2)
 
     def factor(step: int) -> float:
-        warm = min(1.0, (step + 1) / recipe.warmup_steps) if recipe.warmup_steps else 1.0
+        warm = min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
         if recipe.lr_drop is not None:
             return warm * 0.1 ** (step // (recipe.lr_drop * steps_per_epoch))
         return warm * 0.5 * (1 + math.cos(math.pi * min(1.0, step / total)))

@@ -8,8 +8,19 @@ import math
 import os
 
 import torch
+from torchvision.transforms import v2
 
-from detr_mini.data import PAPER_SIZES, CocoDetection, CocoPanoptic, DetectionDataset, eval_transforms, train_transforms
+from detr_mini.data import (
+    PAPER_SIZES,
+    CocoDetection,
+    CocoPanoptic,
+    DetectionDataset,
+    RememberedImages,
+    eval_transforms,
+    train_transforms,
+)
+from detr_mini.data.augmentation import NEAREST
+from detr_mini.data.transforms import Shrink
 from detr_mini.errors import ConfigError
 from detr_mini.modeling.config import DetectorConfig, DETRConfig
 from detr_mini.training.recipe import Recipe
@@ -36,11 +47,16 @@ def open_data(
         return data
     if recipe.sizes is not None:
         _check_sizes(recipe.sizes, config)
-    augment = train_transforms(recipe.sizes, config.max_size, image_size=config.image_size)
+    augment = train_transforms(recipe.sizes, config.max_size, image_size=config.image_size, augment=recipe.augment)
     prepare = eval_transforms(config.image_size, config.max_size)
     masks = isinstance(config, DETRConfig) and config.masks
     kind = CocoPanoptic if panoptic else CocoDetection
-    return kind(data, "train", augment, masks=masks), kind(data, "val", prepare, masks=False)
+    if panoptic or not recipe.augment:
+        return kind(data, "train", augment, masks=masks), kind(data, "val", prepare, masks=False)
+    # Photographs are decoded once; those to measure on get the very size that they have in evaluation.
+    shrunk = CocoDetection(data, "train", Shrink(round(NEAREST * config.max_size)), masks=masks)
+    resize, *rest = prepare.transforms
+    return RememberedImages(shrunk, augment), RememberedImages(CocoDetection(data, "val", resize), v2.Compose(rest))
 
 
 def _check_sizes(sizes: tuple[int, ...], config: DetectorConfig) -> None:
@@ -97,9 +113,14 @@ def _on_sizes(dataset: DetectionDataset, config: DetectorConfig, recipe: Recipe)
     return ""
 
 
+def expected_steps(recipe: Recipe, trained: bool) -> int:
+    """How many steps it takes until something can be expected of a model."""
+    return max(FEW_MORE_STEPS if trained else FEW_STEPS, 5 * recipe.warmup_steps)
+
+
 def _on_steps(images: int, recipe: Recipe, trained: bool) -> str:
     per_epoch = math.ceil(images / recipe.batch_size)
-    total, wanted = recipe.epochs * per_epoch, max(FEW_MORE_STEPS if trained else FEW_STEPS, 5 * recipe.warmup_steps)
+    total, wanted = recipe.epochs * per_epoch, expected_steps(recipe, trained)
     if total >= wanted:
         return ""
     warmup = f", and the learning rate rises during the first {recipe.warmup_steps}" if recipe.warmup_steps else ""

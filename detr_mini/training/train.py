@@ -6,6 +6,7 @@ Chapter: *Training*, ``book/14_train``.
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,15 @@ from detr_mini.evaluation import evaluate
 from detr_mini.modeling.build import Detector
 from detr_mini.modeling.config import RESNETS, DetectorConfig
 from detr_mini.modeling.export import Deployable
+from detr_mini.training.checkpoint import WEIGHTS, CheckpointFolder
 from detr_mini.training.interrupt import StopRequest, leave_to_the_trainer
-from detr_mini.training.prepare import Data, fingerprint, open_data, remarks
+from detr_mini.training.own_data import Figures
+from detr_mini.training.pace import FITTED, measure_pace, within
+from detr_mini.training.prepare import Data, fingerprint, open_data
 from detr_mini.training.recipe import Recipe
+from detr_mini.training.screen import first_screen, verdict
 from detr_mini.training.trainer import Trainer
+from detr_mini.weights import load
 
 STOPPING = "finishing this step to save it; a second signal stops at once, at the last checkpoint"
 
@@ -43,14 +49,15 @@ def train(
     callback: Callable[[int, Detector], None] | None = None,
     weights: str | None = None,
     panoptic: bool = False,
+    minutes: float | None = None,
 ) -> Detector:
     """Train a model on one data set and measure it on another: ``train`` and ``val`` of a COCO folder, or two of yours.
 
     ``out`` receives ``log.jsonl`` (a JSON object a line), ``checkpoint-STEP-CHECKSUM.pth`` (all that ``resume`` needs,
-    the newest two), ``model.safetensors`` (the weights alone, in half precision) and ``config.json`` (config, recipe,
-    seed, data and weights, to read). All random numbers follow from ``seed``, the epoch, the step and the picture, so
-    a run that was stopped, whenever and however, goes on from its last checkpoint to the same weights as a run left
-    alone.
+    the newest two), ``model.safetensors`` (the weights alone, in half precision: the last, or with the recipe's
+    ``keep_best`` the best) and ``config.json`` (config, recipe, seed, data and weights, to read). All random numbers
+    follow from ``seed``, the epoch, the step and the picture, so a run that was stopped, whenever and however, goes on
+    from its last checkpoint to the same weights as a run left alone.
 
     Within :func:`detr_mini.distributed.processes` every process takes its share of each batch, the loss is that of the
     whole batch, and the first process writes.
@@ -70,6 +77,11 @@ def train(
             at the model, and put it in evaluation mode to do so.
         weights: a name for ``config.json`` of the weights that ``model`` began with.
         panoptic: read things and stuff of a folder, from its panoptic annotations.
+        minutes: instead of the recipe's epochs as many as so many minutes hold, judged by a few steps that are timed. A
+            run that goes on keeps the number that it began with.
+
+    Returns:
+        The model that ``model.safetensors`` holds, in evaluation mode.
 
     Raises:
         FolderInUseError: ``out`` holds a run already and ``resume`` is False.
@@ -85,26 +97,54 @@ def train(
     train_set, val_set = open_data(data, config, recipe, panoptic)
     _check(model, recipe, train_set, workers)
     batches = _batches(train_set, recipe, seed, workers, torch.device(device))
+    if minutes is not None:
+        recipe = _within(minutes, model, recipe, batches, val_set, torch.device(device), Path(out) if resume else None)
+    origin = {"folder": None if isinstance(data, tuple) else os.fspath(data), "weights": weights}
+    identity = fingerprint(train_set)
     run = Trainer(
-        model,
-        recipe,
-        Path(out),
-        len(train_set),
-        device=device,
-        seed=seed,
-        resume=resume,
-        data=fingerprint(train_set),
-        origin={"folder": None if isinstance(data, tuple) else os.fspath(data), "weights": weights},
+        model, recipe, Path(out), len(train_set), device=device, seed=seed, resume=resume, data=identity, origin=origin
     )
     _name_classes(run.model, train_set)
     run.describe()
     progress = progress and distributed.rank() == 0
+    told = {"trained": weights is not None}
     if progress:
-        folder, trained = not isinstance(data, tuple), weights is not None
-        for line in remarks(train_set, config, recipe, folder=folder, trained=trained):
-            print(line, file=sys.stderr)
+        pace = measure_pace(run.model, recipe, batches, val_set, run.device)
+        folder = not isinstance(data, tuple)
+        _say(first_screen(train_set, val_set, config, recipe, pace, folder=folder, done=run.epoch, **told))
     _train_epochs(run, batches, val_set, save_every, progress, callback)
+    if progress:
+        _say(verdict(run.folder.lines(), Figures.of(train_set), config, recipe, **told))
+    return _kept(run)
+
+
+def _within(
+    minutes: float,
+    model: DetectorConfig | Detector,
+    recipe: Recipe,
+    batches: DataLoader[Any],
+    val_set: DetectionDataset,
+    device: torch.device,
+    resumed: Path | None,
+) -> Recipe:
+    """The recipe for so many minutes; a run that goes on keeps what it was given at its start."""
+    stored = CheckpointFolder(resumed).recipe() if resumed else None
+    if stored is not None:
+        return replace(recipe, **{name: getattr(stored, name) for name in FITTED})
+    images = len(batches.dataset)  # type: ignore[arg-type]
+    return within(recipe, minutes, measure_pace(model, recipe, batches, val_set, device), images)
+
+
+def _kept(run: Trainer) -> Detector:
+    """The model of a finished run, in evaluation mode: with the best weights, if those are kept."""
+    if run.recipe.keep_best and distributed.rank() == 0:
+        run.model.load_state_dict(load(run.folder.folder / WEIGHTS).state_dict())
     return run.model.eval()
+
+
+def _say(lines: list[str]) -> None:
+    for line in lines:
+        print(line, file=sys.stderr)
 
 
 def _check(model: DetectorConfig | Detector, recipe: Recipe, train_set: DetectionDataset, workers: int) -> None:

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader
 
 from detr_mini import distributed
 from detr_mini.data import read_batches
-from detr_mini.data.batches import pad_masks
+from detr_mini.data.batches import common_size, pad_masks
 from detr_mini.errors import DataError, DivergedError, FolderInUseError, MemoryFullError, StorageError, UserError
 from detr_mini.loss import build_criterion, flatten_layers, name_layers
 from detr_mini.modeling.build import Detector, build
@@ -31,6 +31,7 @@ from detr_mini.training.optimization import freeze_detector, make_optimizer, mak
 from detr_mini.training.recipe import Recipe
 
 LOG_EVERY = 50  # steps
+COEFFICIENTS = ("eos_coef", "bbox_loss_coef", "giou_loss_coef", "set_cost_bbox", "set_cost_giou")  # of the criterion
 FOR_THE_LOSS = ("labels", "boxes", "masks")  # what is moved to the device, where a target has it
 MEMORY_FULL = ("out of memory", "can't allocate memory")  # what torch says, of a GPU and of a CPU
 
@@ -71,13 +72,13 @@ class Trainer:
         self.epoch = 0  # finished ones
         self.batch = 0  # finished ones of this epoch
         self.last_loss: float | None = None  # the mean that was logged last
+        self.best: float | None = None  # the highest AP so far
         torch.manual_seed(seed)
         model = model if isinstance(model, Deployable) else build(model)
         if recipe.freeze_detector:
             freeze_detector(model)
         self.model = model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        names = ("eos_coef", "bbox_loss_coef", "giou_loss_coef", "set_cost_bbox", "set_cost_giou")
-        coefficients = {name: getattr(recipe, name) for name in names}
+        coefficients = {name: getattr(recipe, name) for name in COEFFICIENTS}
         self.criterion = build_criterion(model.config, **coefficients).to(self.device)
         self.optimizer = make_optimizer(self.model, recipe)
         # What has to be the same when the run goes on.
@@ -140,7 +141,7 @@ class Trainer:
             where = self.steps * distributed.world_size() + distributed.rank()
             torch.manual_seed(self._identity["seed"] + 1_000_003 * where)
         with self._room():
-            samples = _common_size(samples).to(self.device)
+            samples = common_size(samples).to(self.device)
             here = [self._for_the_loss(target, *samples.tensors.shape[-2:]) for target in targets]
             with self._autocast():
                 outputs = self._replica(samples)
@@ -220,10 +221,15 @@ class Trainer:
         self.folder.append(where | {k: round(v, 5) for k, v in values.items()})
 
     def finish_epoch(self, results: dict[str, float]) -> None:
-        """Count the epoch, and log what was measured after it, if anything."""
+        """Count the epoch, log what was measured after it, if anything, and store the weights if they are the best."""
         self.epoch, self.batch = self.epoch + 1, 0
-        if results:
-            self._log(**results)
+        if not results:
+            return
+        self._log(**results)
+        if self.best is None or results["AP"] > self.best:
+            self.best = results["AP"]
+            if self.recipe.keep_best and self._writes:
+                self.folder.save_weights(self.model)
 
     def seconds_since_saving(self) -> float:
         """How long ago the last checkpoint was made."""
@@ -257,8 +263,10 @@ class Trainer:
             "batch": self.batch,
             "seconds": self._seconds,
             "sums": self._sums,
+            "best": self.best,
         }
-        self.folder.save(self.steps, state, self.model)
+        better = self.best is not None and self.recipe.keep_best  # than these weights, perhaps
+        self.folder.save(self.steps, state, None if better else self.model)
 
     def _open(self, resume: bool) -> None:
         """Find out where the run is: at its start, or where its newest sound checkpoint says."""
@@ -277,22 +285,10 @@ class Trainer:
             self.optimizer.load_state_dict(state["optimizer"])
             self.epoch, self.batch, self._seconds = state["epoch"], state["batch"], state["seconds"]
             self._sums = None if state["sums"] is None else state["sums"].to(self.device)
+            self.best = state.get("best")
         if self._writes:
             self.folder.tidy(self.epoch, self.steps)
 
     def _count_seconds(self) -> None:
         now = time.perf_counter()
         self._seconds, self._clock = self._seconds + now - self._clock, now
-
-
-def _common_size(samples: NestedTensor) -> NestedTensor:
-    """Pad a batch to the largest height and width among the processes, as one process would pad it."""
-    if distributed.world_size() == 1:
-        return samples
-    height, width = samples.tensors.shape[-2:]
-    tallest, widest = map(int, distributed.max_over_processes(height, width))
-    missing = (0, widest - width, 0, tallest - height)
-    if not any(missing):
-        return samples
-    images, mask = samples.decompose()
-    return NestedTensor(nn.functional.pad(images, missing), nn.functional.pad(mask, missing, value=True))
