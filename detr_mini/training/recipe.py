@@ -117,6 +117,8 @@ def recipe_for(images: int, val_images: int, epochs: int | None = None) -> Recip
         val_images: to measure on.
         epochs: where they are given, the rest follows from them.
     """
+    # Measured on Night Harbor, AP on 100 others: from 160 images, 300 steps, 0.55 with augment and without; from 30,
+    # 160 steps, two seeds, 0.43 and 0.41 with it, 0.39 and 0.37 without. Half of this rate was worse on other shapes.
     images = max(1, images)
     per_epoch = math.ceil(images / BATCH)
     epochs = epochs or max(2, math.ceil(max(FEWEST_STEPS, MORE_STEPS * math.sqrt(per_epoch)) / per_epoch))
