@@ -56,9 +56,7 @@ def find_in_pictures(data: DataSet) -> list[list[Finding]]:
     return [list(_of_picture(picture, data.class_names, middles)) for picture in data.pictures]
 
 
-def _of_picture(
-    picture: Picture, names: dict[int, str], middles: dict[int, tuple[float, float]]
-) -> Iterator[Finding]:
+def _of_picture(picture: Picture, names: dict[int, str], middles: dict[int, tuple[float, float]]) -> Iterator[Finding]:
     yield from (Finding("check", (), words) for words in picture.words)
     if not len(picture.boxes):
         yield Finding("empty", (), "the picture has no objects; right, if there is nothing to find in it")

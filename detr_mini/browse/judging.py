@@ -71,7 +71,7 @@ def judge(picture: Picture, labels: NDArray[np.int64], boxes: Boxes, scores: NDA
     """
     overlap = ious(boxes, picture.boxes)
     overlap[:, picture.crowd] = 0
-    in_crowd = shares_inside(boxes, picture.boxes) * picture.crowd
+    in_crowd = np.where(picture.crowd, shares_inside(boxes, picture.boxes), 0.0)
     fates, objects = np.full(len(labels), BACKGROUND), np.full(len(labels), -1)
     found = np.zeros(len(picture.labels))
     for d, label in enumerate(labels):
@@ -108,7 +108,11 @@ def _last_best(values: NDArray[np.floating]) -> int:
 
 def doubts(picture: Picture, judged: Judged) -> list[Doubt]:
     """Where the annotation of a picture may be wrong, the surest first; one doubt for an object, and for a place."""
-    found = sorted(_all_doubts(judged), key=lambda doubt: (-doubt.sure, doubt.detection))
+    in_crowd = (shares_inside(judged.boxes, picture.boxes[picture.crowd]) >= MATCH).any(axis=1)
+    found = sorted(
+        (one for one in _all_doubts(judged) if not in_crowd[one.detection]),
+        key=lambda doubt: (-doubt.sure, doubt.detection),
+    )
     kept: list[Doubt] = []
     for doubt in found:
         boxes = judged.boxes[[other.detection for other in kept]].reshape(-1, 4)

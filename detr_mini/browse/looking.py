@@ -43,12 +43,14 @@ def _look(picture: Picture) -> tuple[Print | None, str]:
     except ImageError as error:
         return None, f"{error}, or remove the entry"
     said = picture.width, picture.height
-    fault = f"the picture is {width} x {height}, this file says {said[0]} x {said[1]}" if said != (width, height) else ""
+    fault = (
+        f"the picture is {width} x {height}, this file says {said[0]} x {said[1]}" if said != (width, height) else ""
+    )
     return print_of(image), fault
 
 
 def print_of(image: Image.Image) -> Print | None:
-    """The average hash of a picture: which of 16 × 16 cells are brighter than the whole, as bits; None if it is flat."""
+    """The average hash of a picture: which of 16 × 16 cells are brighter than the whole; None if it is flat."""
     cells = np.asarray(image.convert("L").resize((PRINT, PRINT), Image.Resampling.BOX), dtype=np.float64)
     if cells.std() < FLAT:
         return None
@@ -70,15 +72,18 @@ def find_twins(data: DataSet, prints: Sequence[Print | None]) -> list[list[Findi
 
 def _near(first: Sequence[int], second: Sequence[int], prints: Sequence[Print | None]) -> list[tuple[int, int]]:
     """The pairs of pictures whose prints are nearly equal."""
-    first, second = ([k for k in some if prints[k] is not None] for some in (first, second))
-    if not first or not second:
-        return []
-    others = np.stack([prints[k] for k in second])  # type: ignore[arg-type]
+    (ours, our_prints), (others, their_prints) = _with_prints(first, prints), _with_prints(second, prints)
     pairs = []
-    for i in first:
-        differing = np.bitwise_count(others ^ prints[i]).sum(axis=1)
-        pairs += [(i, second[int(j)]) for j in (differing <= NEAR).nonzero()[0]]
+    for i, mine in zip(ours, our_prints, strict=True):
+        differing = np.bitwise_count(their_prints ^ mine).sum(axis=1)
+        pairs += [(i, others[int(j)]) for j in (differing <= NEAR).nonzero()[0]]
     return pairs
+
+
+def _with_prints(places: Sequence[int], prints: Sequence[Print | None]) -> tuple[list[int], Print]:
+    """The pictures that have prints, and those, ``(P, 4)``."""
+    found = {k: mark for k in places if (mark := prints[k]) is not None}
+    return list(found), np.array(list(found.values()), dtype=np.uint64).reshape(-1, PRINT * PRINT // 64)
 
 
 def thumbnail(picture: Picture, count: int) -> str:

@@ -142,8 +142,12 @@ def _results(judged: Judged, doubted: Sequence[Doubt], places: dict[int, int]) -
     boxes = _xywh(judged.boxes)
     return {
         "detections": [
-            [places.get(int(judged.labels[d]), -1), *boxes[d], float(scores[d]), int(judged.fates[d])]
-            + [int(judged.objects[d]), round(float(judged.overlaps[d]), 2)]
+            [
+                places.get(int(judged.labels[d]), -1),
+                *boxes[d],
+                float(scores[d]),
+                *(int(judged.fates[d]), int(judged.objects[d]), round(float(judged.overlaps[d]), 2)),
+            ]
             for d in kept
         ],
         "found": judged.found.round(DIGITS).tolist(),

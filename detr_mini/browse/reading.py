@@ -104,8 +104,12 @@ def _records(data: dict[str, Any], key: str) -> list[dict[str, Any]]:
 
 
 def _categories(data: dict[str, Any]) -> dict[int, str]:
-    named = [(one.get("id"), one.get("name")) for one in _records(data, "categories")]
-    return {id: name for id, name in named if is_whole(id) and isinstance(name, str)}
+    names: dict[int, str] = {}
+    for one in _records(data, "categories"):
+        id, name = one.get("id"), one.get("name")
+        if isinstance(id, int) and is_whole(id) and isinstance(name, str):
+            names.setdefault(id, name)
+    return names
 
 
 def _pictures(split: str, folder: Path, data: dict[str, Any]) -> dict[int | str, Picture]:
@@ -144,14 +148,13 @@ def _path(folder: Path, name: str) -> Path | None:
 
 def _size(record: dict[str, Any], path: Path | None) -> tuple[int, int] | None:
     """Width and height."""
-    sides = record.get("width"), record.get("height")
-    if all(is_number(side) and side >= 1 for side in sides):
-        return int(sides[0]), int(sides[1])  # type: ignore[arg-type]
+    width, height = (value if is_number(value := record.get(key)) else 0 for key in ("width", "height"))
+    if min(width, height) >= 1:
+        return int(width), int(height)
     try:
-        height, width = image_size(path) if path else (0, 0)
+        return image_size(path)[::-1] if path else None
     except ImageError:
         return None
-    return (width, height) if width else None
 
 
 class _Places:

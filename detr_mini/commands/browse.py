@@ -8,7 +8,9 @@ from detr_mini.commands import settings
 from detr_mini.commands.evaluate import other_names
 from detr_mini.commands.options import PROGRAM, Commands, add_command, add_device, count, device
 
-SUMMARY = "show a data set on a page: its pictures and boxes, counts, possible faults; with --weights what a model finds"
+SUMMARY = (
+    "show a data set on a page: its pictures and boxes, counts, possible faults; with --weights what a model finds"
+)
 ABOUT = """The page is one file that any browser opens, without a network. It can show faulty data, too: that is what it
 is for. With many pictures it shows a part of them, chosen by a rule that it tells; its numbers are those of all.
 With --weights it asks first whether annotations are wrong: where the model is sure of an object that has no box, or

@@ -3,12 +3,14 @@
 
 const GOOD = "#009e73", BAD = "#d55e00", FALSE = "#e69f00";
 
-/** What is drawn on a picture: the objects, in the colour of their class, or with a model in that of the result.
- * @param {Picture} picture @returns {Mark[]} */
-function marksOf(picture) {
+/** What is drawn on a picture: the objects, in the color of their class, or with a model in that of the result.
+ * Detections that are right are left out of a small drawing, where they would hide the object.
+ * @param {Picture} picture @param {boolean} small @returns {Mark[]} */
+function marksOf(picture, small) {
   const faulty = new Set(picture.findings.flatMap(finding => finding[1]));
   const objects = picture.objects.map((one, k) => objectMark(picture, one, k, faulty.has(k)));
-  const detections = (picture.detections || []).map((one, d) => detectionMark(picture, one, d));
+  const detections = (picture.detections || []).map((one, d) => small && one[6] === RIGHT ? null :
+    detectionMark(picture, one, d));
   return [...objects, ...detections.filter(one => one !== null)];
 }
 
@@ -32,13 +34,13 @@ function detectionMark(picture, one, d) {
 }
 
 /** A picture with its marks; `pixel` is how much of the picture a pixel of the screen shows.
- * @param {number} index @param {number} pixel @param {string} said @param {number[] | null} [window] */
+ * @param {number} index @param {number} pixel @param {string} said @param {number[] | null} [window]: the part that a large drawing shows */
 function drawing(index, pixel, said, window = null) {
   const picture = page.data.pictures[index], { w, h } = picture, area = window || [0, 0, w, h];
   const parts = [svg("rect", { class: "ground", width: w, height: h })];
   if (page.thumbnails[index]) parts.push(svg("image", { href: page.thumbnails[index], width: w, height: h,
     preserveAspectRatio: "none" }));
-  const marks = page.state.boxes ? marksOf(picture) : [];
+  const marks = page.state.boxes ? marksOf(picture, !window) : [];
   for (const mark of marks) parts.push(...boxOf(mark));
   if (page.state.names) for (const mark of marks) parts.push(nameOf(mark, area, pixel));
   return svg("svg", { viewBox: area.join(" "), role: "img", "aria-label": said, class: "drawing" }, ...parts);

@@ -43,9 +43,9 @@ function describeView(view) {
 /** @param {any} view */
 function objectSizes(view) {
   const edges = page.data.bins.sizes, total = sum(view.sizes), small = page.data.bins.small;
-  const labels = edges.map((low, k) => k + 1 < edges.length ? `${low}–${edges[k + 1]}` : `${low}+`);
+  const last = view.sizes.findLastIndex(value => value > 0), labels = edges.slice(0, last + 1).map(low => `${low}+`);
   const note = `${percent(view.small, total)} are under ${small} px there: little for a model to see.`;
-  return bars({ title: "Objects after resizing, in pixels", labels, values: view.sizes, note,
+  return bars({ title: "Objects after resizing, in pixels", labels, values: view.sizes.slice(0, last + 1), note,
     marked: k => edges[k] < small });
 }
 
@@ -105,24 +105,39 @@ function shapes() {
     note: "from upright to lying" });
 }
 
-/** A map of how often boxes cover a place, of one class or of all. */
+/** Maps of how often boxes cover a place: of all classes, of the commonest, and of one that is chosen. */
 function places() {
-  const { classes } = page.data.summary, chosen = page.state.heat;
-  const one = classes[Number(chosen)], values = chosen && one ? one.places : allPlaces(classes);
-  const side = Math.sqrt(values.length), name = chosen && one ? one.name : "objects of all classes";
-  const cells = values.map((value, k) => value ? svg("rect", { x: k % side, y: Math.floor(k / side), width: 1.02,
-    height: 1.02, "fill-opacity": (value / 99).toFixed(2) }) : null);
-  const choice = el("select", { id: "heat", "aria-label": "Class of the map",
-    change: event => go({ heat: event.target.value }) },
-    el("option", { value: "" }, "all classes"),
-    ...classes.map((cls, k) => el("option", { value: k, selected: chosen === String(k) }, cls.name)));
-  return figure("Where objects lie", svg("svg", { class: "heat", viewBox: `0 0 ${side} ${side}`, role: "img",
-    preserveAspectRatio: "none", "aria-label": `Where ${name} lie: mostly ${mostly(values, side)}` }, ...cells), choice);
+  const { classes } = page.data.summary, order = classes.map((_, k) => k).sort((a, b) => classes[b].objects - classes[a].objects);
+  const asked = Number(page.state.heat || -1), few = classes.length <= MAPS;
+  const shown = [...(few || asked < 0 ? [] : [asked]), ...order.filter(k => few || k !== asked).slice(0, MAPS - Number(asked >= 0 && !few))];
+  const maps = [place("all classes", allPlaces(classes)), ...shown.filter(k => classes[k].objects)
+    .map(k => place(classes[k].name, classes[k].places))];
+  const choice = few ? "from few boxes, pale, to most, dark; each map for itself" : el("select", { id: "heat",
+    "aria-label": "A class to map first", change: event => go({ heat: event.target.value }) },
+  el("option", { value: "" }, "the commonest"),
+  ...classes.map((cls, k) => el("option", { value: k, selected: asked === k && page.state.heat !== "" }, cls.name)));
+  const whole = figure("Where objects lie", el("div", { class: "maps" }, ...maps), choice);
+  whole.className = "broad";
+  return whole;
+}
+
+const MAPS = 11; // beside that of all classes
+
+/** One map with its name. @param {string} name @param {number[]} values */
+function place(name, values) {
+  const side = Math.sqrt(values.length);
+  const cells = values.map((value, k) => value > 1 ? svg("rect", { x: k % side, y: Math.floor(k / side), width: 1,
+    height: 1, "fill-opacity": (value / 99).toFixed(2) }) : null);
+  return el("div", {}, svg("svg", { class: "heat", viewBox: `0 0 ${side} ${side}`, role: "img",
+    preserveAspectRatio: "none", "aria-label": `Where ${name} lie: mostly ${mostly(values, side)}` }, ...cells),
+  el("p", { "aria-hidden": "true" }, name));
 }
 
 /** @param {any[]} classes @returns {number[]} */
 function allPlaces(classes) {
-  const total = classes[0].places.map((_, k) => sum(classes.map(cls => cls.objects * cls.places[k] / Math.max(1, sum(cls.places)))));
+  const wholes = classes.map(cls => Math.max(1, sum(cls.places)));
+  const total = (classes[0] || { places: [0] }).places.map((_, k) =>
+    sum(classes.map((cls, c) => cls.objects * cls.places[k] / wholes[c])));
   const most = Math.max(...total, 1e-9);
   return total.map(value => 99 * value / most);
 }

@@ -62,5 +62,5 @@ function sum(values) {
 
 /** A button that switches something. @param {Child[]} content @param {boolean} on @param {() => void} press */
 function toggle(content, on, press, attributes = {}) {
-  return el("button", { type: "button", "aria-pressed": on, click: press, ...attributes }, ...content);
+  return el("button", { type: "button", "aria-pressed": String(on), click: press, ...attributes }, ...content);
 }

@@ -108,7 +108,16 @@ function drawGrid(most) {
   byId("grid").replaceChildren(...part.map(card));
   byId("grid").dataset.most = most;
   byId("status").textContent = describeGrid(part.length);
+  byId("legend").replaceChildren(...legend());
   byId("more").parentElement.hidden = part.length === page.shown.length;
+}
+
+/** What the lines on the pictures mean. */
+function legend() {
+  const line = (kind, name) => el("span", {}, el("i", { class: `line ${kind}`, "aria-hidden": "true" }), name);
+  const model = page.data.results ? [line("found", "found"), line("missed", "missed"), line("false", "false detection"),
+    line("doubted", "in doubt")] : [line("own", "in the color of the class")];
+  return [...model, line("fault", "possible fault"), line("crowd", "crowd")];
 }
 
 /** @param {number} part */

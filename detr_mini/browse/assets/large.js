@@ -51,7 +51,7 @@ function sizeDrawing(index) {
 
 /** @param {Picture} picture */
 function markOf(picture) {
-  return marksOf(picture).find(mark => mark.key === focus.key);
+  return marksOf(picture, false).find(mark => mark.key === focus.key);
 }
 
 /** The part of a picture around a box, of the picture's shape. @param {number[]} box @param {Picture} picture */
@@ -97,11 +97,11 @@ function aboutPicture(picture) {
 }
 
 /** @param {Picture} picture @param {[string, number, number, number]} doubt */
-function doubtWords(picture, [kind, sure, d, k]) {
+function doubtWords(picture, [kind, , d, k]) {
   const one = (picture.detections || [])[d], what = page.data.results.doubts[kind].split("?")[0];
   const found = one ? `the model says ${className(one[0])}, score ${one[5].toFixed(2)}` : "";
   const instead = k >= 0 ? `, where the annotation says ${className(picture.objects[k][0])}` : "";
-  return `${what}? ${found}${instead} (${percent(sure, 1)} sure)`;
+  return `${what}? ${found}${instead}`;
 }
 
 /** @param {Picture} picture */

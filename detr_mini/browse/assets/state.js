@@ -64,7 +64,7 @@ function className(k) {
 
 const COLOURS = ["#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9"];
 
-/** The colour of a class: of the palette, then hues by the golden angle. @param {number} k */
+/** The color of a class: of the palette, then hues by the golden angle. @param {number} k */
 function colourOf(k) {
   if (k < 0) return "#9aa1a9";
   if (k < COLOURS.length) return COLOURS[k];
