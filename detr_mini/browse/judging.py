@@ -108,7 +108,7 @@ def _last_best(values: NDArray[np.floating]) -> int:
 
 def doubts(picture: Picture, judged: Judged) -> list[Doubt]:
     """Where the annotation of a picture may be wrong, the surest first; one doubt for an object, and for a place."""
-    in_crowd = (shares_inside(judged.boxes, picture.boxes[picture.crowd]) >= MATCH).any(axis=1)
+    in_crowd = shares_inside(judged.boxes, picture.boxes[picture.crowd]).max(axis=1, initial=0) >= MATCH
     found = sorted(
         (one for one in _all_doubts(judged) if not in_crowd[one.detection]),
         key=lambda doubt: (-doubt.sure, doubt.detection),

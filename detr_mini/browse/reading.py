@@ -19,7 +19,7 @@ from detr_mini.data.check import check_data
 from detr_mini.data.check_split import Fault
 from detr_mini.data.coco import find_split, load_json
 from detr_mini.data.image import image_size
-from detr_mini.data.rules import is_number, is_whole
+from detr_mini.data.rules import LARGEST, is_number, is_whole
 from detr_mini.errors import DataError, ImageError
 
 PLACE = re.compile(r"(image|annotation) (-?\d+)|(image|annotation)s\[(\d+)\]")  # of a fault: by id, or by number
@@ -148,8 +148,8 @@ def _path(folder: Path, name: str) -> Path | None:
 
 def _size(record: dict[str, Any], path: Path | None) -> tuple[int, int] | None:
     """Width and height."""
-    width, height = (value if is_number(value := record.get(key)) else 0 for key in ("width", "height"))
-    if min(width, height) >= 1:
+    width, height = record.get("width"), record.get("height")
+    if isinstance(width, int | float) and isinstance(height, int | float) and 1 <= min(width, height) < LARGEST:
         return int(width), int(height)
     try:
         return image_size(path)[::-1] if path else None

@@ -34,7 +34,8 @@ function detectionMark(picture, one, d) {
 }
 
 /** A picture with its marks; `pixel` is how much of the picture a pixel of the screen shows.
- * @param {number} index @param {number} pixel @param {string} said @param {number[] | null} [window]: the part that a large drawing shows */
+ * @param {number} index @param {number} pixel @param {string} said
+ * @param {number[] | null} [window] the part that a large drawing shows */
 function drawing(index, pixel, said, window = null) {
   const picture = page.data.pictures[index], { w, h } = picture, area = window || [0, 0, w, h];
   const parts = [svg("rect", { class: "ground", width: w, height: h })];

@@ -22,7 +22,8 @@ function figure(title, drawing, note) {
 function rows(title, rows, note) {
   const most = Math.max(1, ...rows.map(row => row[1]));
   return figure(title, el("ul", { class: "rows" }, ...rows.map(([name, value]) => el("li", {},
-    el("span", { class: "name" }, name), el("span", { class: "bar", style: `width:${(60 * value / most).toFixed(2)}%` }),
+    el("span", { class: "name" }, name),
+    el("span", { class: "bar", style: `width:${(60 * value / most).toFixed(2)}%` }),
     el("span", { class: "number" }, count(value))))), note);
 }
 
@@ -64,8 +65,9 @@ function bubbles(title, sizes) {
     svg("title", {}, `${w} × ${h}: ${count(n)}`)));
   const said = `${title}: widths up to ${widest}, heights up to ${highest}; the commonest is ` +
     `${sizes[0][0]} × ${sizes[0][1]}, ${count(sizes[0][2])} pictures`;
+  const note = `up to ${widest} × ${highest}; most often ${sizes[0][0]} × ${sizes[0][1]}`;
   return figure(title, svg("svg", { class: "plane", viewBox: "0 0 320 215", role: "img", "aria-label": said },
-    ...axes(x, y, widest, highest), ...circles), `up to ${widest} × ${highest}; most often ${sizes[0][0]} × ${sizes[0][1]}`);
+    ...axes(x, y, widest, highest), ...circles), note);
 }
 
 /** Lines and numbers at round steps. @param {(v: number) => number} x @param {(v: number) => number} y
@@ -92,7 +94,8 @@ function crowding(view) {
   const starts = Array.from({ length: Math.ceil(counts.length / width) }, (_, k) => k * width);
   const values = starts.map(start => sum(counts.slice(start, start + width)));
   const labels = starts.map(start => width > 1 ? `${start}–${start + width - 1}` : String(start));
-  const note = view.full ? `${counted(view.full, "picture")} with more than ${view.queries}: the rest cannot be found.` :
+  const note = view.full ?
+    `${counted(view.full, "picture")} with more than ${view.queries}: the rest cannot be found.` :
     `The most is ${counts.length - 1}; ${view.queries} queries are enough.`;
   return bars({ title: "Objects in a picture, against queries", labels, values, note, unit: "pictures",
     marked: k => starts[k] + width - 1 > view.queries });
@@ -107,15 +110,16 @@ function shapes() {
 
 /** Maps of how often boxes cover a place: of all classes, of the commonest, and of one that is chosen. */
 function places() {
-  const { classes } = page.data.summary, order = classes.map((_, k) => k).sort((a, b) => classes[b].objects - classes[a].objects);
-  const asked = Number(page.state.heat || -1), few = classes.length <= MAPS;
-  const shown = [...(few || asked < 0 ? [] : [asked]), ...order.filter(k => few || k !== asked).slice(0, MAPS - Number(asked >= 0 && !few))];
-  const maps = [place("all classes", allPlaces(classes)), ...shown.filter(k => classes[k].objects)
+  const { classes } = page.data.summary, few = classes.length <= MAPS;
+  const asked = few || !classes[page.state.heat] ? -1 : Number(page.state.heat);
+  const order = classes.map((_, k) => k).sort((a, b) => Number(b === asked) - Number(a === asked)
+    || classes[b].objects - classes[a].objects);
+  const maps = [place("all classes", allPlaces(classes)), ...order.slice(0, MAPS).filter(k => classes[k].objects)
     .map(k => place(classes[k].name, classes[k].places))];
   const choice = few ? "from few boxes, pale, to most, dark; each map for itself" : el("select", { id: "heat",
     "aria-label": "A class to map first", change: event => go({ heat: event.target.value }) },
   el("option", { value: "" }, "the commonest"),
-  ...classes.map((cls, k) => el("option", { value: k, selected: asked === k && page.state.heat !== "" }, cls.name)));
+  ...classes.map((cls, k) => el("option", { value: k, selected: asked === k }, cls.name)));
   const whole = figure("Where objects lie", el("div", { class: "maps" }, ...maps), choice);
   whole.className = "broad";
   return whole;
@@ -144,8 +148,8 @@ function allPlaces(classes) {
 
 /** The ninth of the picture with most. @param {number[]} values @param {number} side */
 function mostly(values, side) {
-  const ninths = new Array(9).fill(0);
-  values.forEach((value, k) => { ninths[3 * Math.floor(3 * Math.floor(k / side) / side) + Math.floor(3 * (k % side) / side)] += value; });
-  const best = ninths.indexOf(Math.max(...ninths));
-  return `${["at the top", "in the middle", "at the bottom"][Math.floor(best / 3)]}, ${["left", "center", "right"][best % 3]}`;
+  const ninths = new Array(9).fill(0), third = /** @param {number} v */ v => Math.floor(3 * v / side);
+  values.forEach((value, k) => { ninths[3 * third(Math.floor(k / side)) + third(k % side)] += value; });
+  const best = ninths.indexOf(Math.max(...ninths)), rows = ["at the top", "in the middle", "at the bottom"];
+  return `${rows[Math.floor(best / 3)]}, ${["left", "center", "right"][best % 3]}`;
 }

@@ -44,7 +44,8 @@ function classRow(k, most, several) {
   const bar = el("span", { class: "bar", style: `width:${(100 * one.objects / most).toFixed(2)}%;` +
     `background:${colourOf(k)}` });
   return el("tr", {}, el("th", { scope: "row" }, classButton(k)),
-    el("td", { class: "wide" }, el("span", { class: "track" }, bar), el("span", { class: "number" }, count(one.objects))),
+    el("td", { class: "wide" }, el("span", { class: "track" }, bar),
+      el("span", { class: "number" }, count(one.objects))),
     ...(several ? one.by_split.map(value => el("td", { class: "number" }, count(value))) : []),
     el("td", { class: "number" }, count(one.pictures)), el("td", { class: "number" }, size(one.median)),
     el("td", { class: "number" }, size(one.smallest)));

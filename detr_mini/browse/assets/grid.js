@@ -9,8 +9,8 @@ function suspicion(picture) {
 
 /** The side of the smallest object, as a share of the picture. @param {Picture} picture */
 function smallest(picture) {
-  const sides = picture.objects.map(one => Math.sqrt(Math.max(0, one[3]) * Math.max(0, one[4]) / (picture.w * picture.h)));
-  return Math.min(2, ...sides);
+  const areas = picture.objects.map(one => Math.max(0, one[3]) * Math.max(0, one[4]) / (picture.w * picture.h));
+  return Math.sqrt(Math.min(4, ...areas));
 }
 
 /** How sure one can be that an annotation of it is wrong. @param {Picture} picture */
@@ -33,7 +33,8 @@ function chosen() {
   const measure = MEASURES[page.state.sort] || MEASURES.name, keys = new Map(fits.map(k => [k, measure(pictures[k])]));
   const second = page.state.sort === "name" ? () => 0 : page.data.results ? costOf : MEASURES.hard;
   const seconds = new Map(fits.map(k => [k, second(pictures[k])]));
-  return fits.sort((a, b) => keys.get(b) - keys.get(a) || seconds.get(b) - seconds.get(a) || byName(pictures[a], pictures[b]));
+  return fits.sort((a, b) => keys.get(b) - keys.get(a) || seconds.get(b) - seconds.get(a)
+    || byName(pictures[a], pictures[b]));
 }
 
 /** @param {Picture} picture */
@@ -123,9 +124,8 @@ function legend() {
 /** @param {number} part */
 function describeGrid(part) {
   const { pair } = page.state, whole = page.shown.length;
-  const words = pair ? pair.split(",").map(Number) : null;
-  const only = words ? `, ${words[0] < 0 ? "no object" : className(words[0])} ` +
-    `${words[1] < 0 ? "missed" : "taken for " + className(words[1])}` : "";
+  const [row, column] = pair.split(",").map(Number);
+  const only = pair ? `: ${pairWords(row, column)}` : "";
   if (!whole) return `No picture on this page fits${only}.`;
   return `${counted(whole, "picture")}${only}${part < whole ? `; the first ${part} are shown` : ""}.`;
 }

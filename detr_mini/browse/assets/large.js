@@ -21,22 +21,37 @@ function drawLarge() {
 
 /** @param {number} index */
 function largeParts(index) {
-  const picture = page.data.pictures[index], place = page.shown.indexOf(index);
-  const where = place < 0 ? "not among the chosen" : `${count(place + 1)} of ${count(page.shown.length)}`;
-  const button = (id, name, said, press, off = false) =>
-    el("button", { type: "button", id, "aria-label": said, click: press, disabled: off }, name);
-  const head = el("header", {}, el("h2", { id: "large-title" }, picture.name),
-    el("p", {}, `${page.data.summary.splits[picture.split].name}, ${picture.w} × ${picture.h}, ${where}`,
-      picture.href && el("a", { href: picture.href, target: "_blank", rel: "noopener" }, "open the file")));
-  const buttons = el("div", { class: "buttons" }, button("large-previous", "←", "Previous picture", () => turn(-1), place <= 0),
-    button("large-next", "→", "Next picture", () => turn(1), place < 0 || place + 1 >= page.shown.length),
-    toggle(["Boxes"], Boolean(page.state.boxes), () => go({ boxes: page.state.boxes ? "" : "1" }), { id: "large-boxes" }),
-    toggle(["Names"], Boolean(page.state.names), () => go({ names: page.state.names ? "" : "1" }), { id: "large-names" }),
-    button("large-close", "✕", "Close", () => go({ p: "" })));
+  const picture = page.data.pictures[index];
   const stage = el("div", { class: "stage", id: "stage" });
   listenToSwipes(stage);
-  return [head, buttons, stage, el("div", { class: "about", tabindex: 0, role: "region",
-    "aria-label": "Boxes of the picture" }, ...aboutPicture(picture))];
+  return [largeHead(picture, page.shown.indexOf(index)), largeButtons(page.shown.indexOf(index)), stage,
+    el("div", { class: "about", tabindex: 0, role: "region", "aria-label": "Boxes of the picture" },
+      ...aboutPicture(picture))];
+}
+
+/** @param {Picture} picture @param {number} place */
+function largeHead(picture, place) {
+  const where = place < 0 ? "not among the chosen" : `${count(place + 1)} of ${count(page.shown.length)}`;
+  return el("header", {}, el("h2", { id: "large-title" }, picture.name),
+    el("p", {}, `${page.data.summary.splits[picture.split].name}, ${picture.w} × ${picture.h}, ${where}`,
+      picture.href && el("a", { href: picture.href, target: "_blank", rel: "noopener" }, "open the file")));
+}
+
+/** @param {number} place */
+function largeButtons(place) {
+  const button = (id, name, said, press, off = false) =>
+    el("button", { type: "button", id, "aria-label": said, click: press, disabled: off }, name);
+  return el("div", { class: "buttons" },
+    button("large-previous", "←", "Previous picture", () => turn(-1), place <= 0),
+    button("large-next", "→", "Next picture", () => turn(1), place < 0 || place + 1 >= page.shown.length),
+    toggle(["Boxes"], Boolean(page.state.boxes), () => flip("boxes"), { id: "large-boxes" }),
+    toggle(["Names"], Boolean(page.state.names), () => flip("names"), { id: "large-names" }),
+    button("large-close", "✕", "Close", () => go({ p: "" })));
+}
+
+/** @param {"boxes" | "names"} key */
+function flip(key) {
+  go({ [key]: page.state[key] ? "" : "1" });
 }
 
 /** Draw the picture as large as there is room. @param {number} index */
@@ -86,7 +101,8 @@ function aboutPicture(picture) {
   const parts = [];
   const doubts = (picture.doubts || []).map(doubt => el("li", {}, doubtWords(picture, doubt)));
   if (doubts.length) parts.push(el("h3", {}, "In doubt"), el("ul", { class: "words" }, ...doubts));
-  const faults = picture.findings.map(([kind, , text]) => el("li", {}, el("b", {}, page.data.kinds[kind].title), ` ${text}`));
+  const faults = picture.findings.map(([kind, , text]) =>
+    el("li", {}, el("b", {}, page.data.kinds[kind].title), ` ${text}`));
   if (faults.length) parts.push(el("h3", {}, "Possible faults"), el("ul", { class: "words" }, ...faults));
   parts.push(el("h3", {}, counted(picture.objects.length, "annotated object")), objectList(picture));
   if (picture.detections) parts.push(el("h3", {}, `${counted(detectionsOf(picture).length, "detection")} above ` +
@@ -150,6 +166,6 @@ function listenToSwipes(stage) {
 function largeKey(event) {
   if (event.altKey || event.ctrlKey || event.metaKey) return;
   const press = { ArrowLeft: () => turn(-1), ArrowRight: () => turn(1),
-    b: () => go({ boxes: page.state.boxes ? "" : "1" }), n: () => go({ names: page.state.names ? "" : "1" }) }[event.key];
+    b: () => flip("boxes"), n: () => flip("names") }[event.key];
   if (press) { press(); event.preventDefault(); }
 }

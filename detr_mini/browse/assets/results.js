@@ -11,8 +11,8 @@ function prepareResults() {
   byId("model").hidden = false;
   const { thresholds } = results, slider = byId("threshold");
   byId("model-lead").textContent = `The model ${results.model}, compared with the annotations at an IoU of ` +
-    `${results.match} as COCO’s evaluation does: from the highest score down, each detection takes the free object of its ` +
-    "class that it overlaps most.";
+    `${results.match} as COCO’s evaluation does: from the highest score down, each detection takes the free object of ` +
+    "its class that it overlaps most. The kinds of errors are in the manner of TIDE (Bolya et al., 2020).";
   dress(slider, { min: 0, max: thresholds.length - 1, step: 1,
     input: () => go({ t: String(thresholds[slider.value]) }) });
 }
@@ -40,8 +40,9 @@ function outcomes(now) {
     background: "Background" };
   const wrong = Object.keys(fates).flatMap((key, k) => names[key] ? [tile(key, names[key], now.kinds[k],
     `of ${count(sum(now.false))} false`, fates[key], "bad")] : []);
+  const told = Object.entries(doubts).map(([key, text]) => `${text.split("?")[0].toLowerCase()}: ${doubted[key] || 0}`);
   const doubt = tile("doubt", "In doubt", sum(Object.values(doubted)), "annotations, at any threshold",
-    Object.entries(doubts).map(([key, text]) => `${text.split("?")[0].toLowerCase()}: ${doubted[key] || 0}`).join(", "), "doubt");
+    told.join(", "), "doubt");
   return [tile("right", "Right", sum(now.right), `${percent(sum(now.right), total)} of objects`, fates.right, "good"),
     tile("missed", "Missed", sum(now.missed), `${percent(sum(now.missed), total)} of objects`,
       `objects that no detection matches; ${count(now.unseen)} of them no other class claims`, "bad"), ...wrong, doubt];
@@ -81,11 +82,17 @@ function confusionTable(now, used) {
   return el("table", { class: "confusion" }, el("thead", {}, head), el("tbody", {}, ...body));
 }
 
+/** What a cell of the table counts. @param {number} row @param {number} column */
+function pairWords(row, column) {
+  if (row < 0) return `${className(column)} where none is`;
+  return `${className(row)} ${column < 0 ? "missed" : `taken for ${className(column)}`}`;
+}
+
 /** @param {number} row @param {number} column @param {number} n @param {number} whole */
 function confusionCell(row, column, n, whole) {
   if (!n) return el("td", { class: "none" }, "·");
   const key = `${row},${column}`, right = row === column;
-  const said = `${row < 0 ? "no object" : className(row)}, ${column < 0 ? "missed" : "taken for " + className(column)}: ${n}`;
+  const said = `${pairWords(row, column)}: ${n}`;
   const strength = Math.round(8 + 62 * Math.min(1, n / whole));
   return el("td", {}, toggle([count(n)], page.state.pair === key, () => showPictures({ pair: key }), {
     class: right ? "right" : "wrong", "aria-label": said, style: `--strength:${strength}%` }));
@@ -94,10 +101,7 @@ function confusionCell(row, column, n, whole) {
 /** Of many classes, the most frequent mistakes. @param {any} now */
 function confusionList(now) {
   const wrong = now.confusion.filter(([row, column]) => row !== column).sort((a, b) => b[2] - a[2]).slice(0, 25);
-  return el("ul", { class: "rows" }, ...wrong.map(([row, column, n]) => {
-    const name = row < 0 ? `${className(column)} where nothing is` : column < 0 ? `${className(row)} missed` :
-      `${className(row)} taken for ${className(column)}`;
-    return el("li", {}, toggle([`${name}: ${count(n)}`], false, () => showPictures({ pair: `${row},${column}` }),
-      { class: "link" }));
-  }));
+  return el("ul", { class: "rows" }, ...wrong.map(([row, column, n]) => el("li", {},
+    el("button", { type: "button", class: "link", click: () => showPictures({ pair: `${row},${column}` }) },
+      `${pairWords(row, column)}: ${count(n)}`))));
 }
