@@ -14,7 +14,8 @@ SUMMARY = (
 ABOUT = """The page is one file that any browser opens, without a network. It can show faulty data, too: that is what it
 is for. With many pictures it shows a part of them, chosen by a rule that it tells; its numbers are those of all.
 With --weights it asks first whether annotations are wrong: where the model is sure of an object that has no box, or
-of another class, or of another box."""
+of another class, or of another box. The kinds of errors that it counts are in the manner of TIDE (Bolya et al., ECCV
+2020)."""
 EXAMPLES = [
     "data/tiny_town",
     "my_data --split train --out my_data.html",

@@ -40,7 +40,8 @@ function outcomes(now) {
     background: "Background" };
   const wrong = Object.keys(fates).flatMap((key, k) => names[key] ? [tile(key, names[key], now.kinds[k],
     `of ${count(sum(now.false))} false`, fates[key], "bad")] : []);
-  const told = Object.entries(doubts).map(([key, text]) => `${text.split("?")[0].toLowerCase()}: ${doubted[key] || 0}`);
+  const told = Object.entries(doubts).map(([key, text]) =>
+    `${text.split("?")[0].toLowerCase()}: ${doubted[key] || 0}`);
   const doubt = tile("doubt", "In doubt", sum(Object.values(doubted)), "annotations, at any threshold",
     told.join(", "), "doubt");
   return [tile("right", "Right", sum(now.right), `${percent(sum(now.right), total)} of objects`, fates.right, "good"),
