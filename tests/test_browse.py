@@ -280,7 +280,7 @@ def plant(root: Path) -> dict[str, str]:
     clear = [some for some in clear if 2 <= len(some) <= 4 and not any(a["iscrowd"] for a in some)]
     clear = [some for some in clear if max(a["area"] for a in some) > 500]
     large = [max(some, key=lambda a: a["area"]) for some in clear]
-    swapped, widened, lost = large[3], large[11], large[20]
+    swapped, widened, lost = large[1], large[len(large) // 2], large[-2]
     swapped["category_id"] = next(c["id"] for c in data["categories"] if c["id"] != swapped["category_id"])
     x, y, w, h = widened["bbox"]
     widened["bbox"] = [max(0, x - w), max(0, y - h), min(2 * w + x, 3 * w), min(2 * h + y, 3 * h)]

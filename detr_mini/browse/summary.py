@@ -143,7 +143,7 @@ def _shapes(pictures: Sequence[Picture]) -> list[int]:
     """How many objects there are of each shape, by the bins ``SHAPES``; the outer ones hold what lies beyond."""
     sides = np.concatenate([(p.boxes[:, 2:] - p.boxes[:, :2])[~p.crowd] for p in pictures])
     sides = sides[(sides > 0).all(axis=1)]
-    shapes = np.log2(sides[:, 0] / sides[:, 1]).clip(SHAPES[0], SHAPES[-1] - 1e-9)
+    shapes = (np.log2(sides[:, 0]) - np.log2(sides[:, 1])).clip(SHAPES[0], SHAPES[-1] - 1e-9)
     return np.histogram(shapes, SHAPES)[0].tolist()
 
 

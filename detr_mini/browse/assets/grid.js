@@ -152,7 +152,8 @@ function badges(picture) {
   const kinds = [...new Set(picture.findings.map(finding => finding[0]))];
   const faults = kinds.map(key => el("span", { class: "badge fault" }, page.data.kinds[key].title));
   if (!page.data.results) return [el("span", { class: "badge" }, counted(picture.objects.length, "object")), ...faults];
-  const { missed, wrong } = wrongs(picture), right = picture.objects.length - missed.length;
+  const { missed, wrong } = wrongs(picture);
+  const right = picture.objects.filter(one => !one[5]).length - missed.length;
   const doubts = [...new Set((picture.doubts || []).map(doubt => doubt[0]))].map(key =>
     el("span", { class: "badge doubt" }, page.data.results.doubts[key].split("?")[0] + "?"));
   return [...doubts, el("span", { class: "badge good" }, `${right} right`),

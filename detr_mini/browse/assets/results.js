@@ -11,8 +11,8 @@ function prepareResults() {
   byId("model").hidden = false;
   const { thresholds } = results, slider = byId("threshold");
   byId("model-lead").textContent = `The model ${results.model}, compared with the annotations at an IoU of ` +
-    `${results.match} as COCO’s evaluation does: from the highest score down, each detection takes the free object of ` +
-    "its class that it overlaps most. The kinds of errors are in the manner of TIDE (Bolya et al., 2020).";
+    `${results.match} as COCO’s evaluation does: from the highest score down, each detection takes the free object ` +
+    "of its class that it overlaps most. The kinds of errors are in the manner of TIDE (Bolya et al., 2020).";
   dress(slider, { min: 0, max: thresholds.length - 1, step: 1,
     input: () => go({ t: String(thresholds[slider.value]) }) });
 }

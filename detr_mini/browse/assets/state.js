@@ -27,8 +27,18 @@ function defaults() {
 function readAddress() {
   const asked = Object.fromEntries(new URLSearchParams(location.hash.slice(1)));
   const known = defaults();
-  for (const key of Object.keys(known)) if (key in asked) known[/** @type {keyof State} */ (key)] = asked[key];
+  for (const key of Object.keys(known)) {
+    if (key in asked && allowed(key, asked[key])) known[/** @type {keyof State} */ (key)] = asked[key];
+  }
   return known;
+}
+
+/** Whether a value can be drawn: an address may be cut, or of another page. @param {string} key @param {string} value */
+function allowed(key, value) {
+  if (key === "view") return value in page.data.summary.views;
+  if (key === "t") return Number(value) >= 0 && Number(value) <= 1;
+  if (key === "sort") return value in SORTS;
+  return true;
 }
 
 /** Put the view into the address; a picture that is opened is a step that the browser's Back undoes.
