@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from detr_mini.data.check import check_data
-from detr_mini.data.check_split import Fault
-from detr_mini.data.coco import find_split, load_json
+from detr_mini.data import Fault, check_data, find_split
+from detr_mini.data.coco import load_json
 from detr_mini.data.image import image_size
 from detr_mini.data.rules import LARGEST, is_number, is_whole
 from detr_mini.errors import DataError, ImageError
@@ -63,11 +62,12 @@ def read_data_set(root: str | os.PathLike[str], splits: Sequence[str]) -> DataSe
     """
     root = Path(root)
     faults = check_data(root, splits, images=False)
-    found, missing = [], []
+    found: list[tuple[str, Path, Path]] = []
+    missing: list[Exception] = []
     for split in splits:
         try:
             found.append((split, *find_split(root, split)))
-        except FileNotFoundError as error:
+        except (FileNotFoundError, DataError) as error:
             missing.append(error)
     if not found:
         raise missing[0]

@@ -123,10 +123,9 @@ def read_small(path: str | os.PathLike[str], side: int) -> tuple[Image.Image, tu
     Raises:
         ImageError: as :func:`read_image`.
     """
+    height, width = image_size(path)
     with _opened(path) as file:
         turn = UPRIGHT.get(file.getexif().get(ORIENTATION, 1))
-        lies = file.getexif().get(ORIENTATION, 1) in TURNED
-        width, height = file.size[::-1] if lies else file.size
         file.draft("RGB", (2 * side, 2 * side))
         file.load()
         small = Image.fromarray(to_rgb(file if turn is None else file.transpose(turn)).permute(1, 2, 0).numpy())

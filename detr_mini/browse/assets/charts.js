@@ -3,13 +3,13 @@
  *   unit?: string}} chart */
 function bars({ title, labels, values, marked = () => false, note, unit = "objects" }) {
   const most = Math.max(1, ...values), total = sum(values);
-  const told = labels.map((label, k) => `${label}: ${count(values[k])}`).join("; ");
+  const told = labels.map((label, k) => `${label || "between"}: ${count(values[k])}`).join("; ");
   const columns = values.map((value, k) => el("div", { class: marked(k) ? "column marked" : "column" },
     el("span", { class: "value" }, value ? percent(value, total) : ""),
     el("span", { class: "bar", style: `height:${(8 * value / most).toFixed(3)}rem` }),
     el("span", { class: "label" }, labels[k])));
   const said = `${title}, number of ${unit}. ${told}`;
-  return figure(title, el("div", { class: values.length > 14 ? "bars dense" : "bars", role: "img", "aria-label": said },
+  return figure(title, el("div", { class: values.length > 9 ? "bars dense" : "bars", role: "img", "aria-label": said },
     ...columns), note);
 }
 
@@ -133,7 +133,8 @@ function place(name, values) {
   const cells = values.map((value, k) => value > 1 ? svg("rect", { x: k % side, y: Math.floor(k / side), width: 1,
     height: 1, "fill-opacity": (value / 99).toFixed(2) }) : null);
   return el("div", {}, svg("svg", { class: "heat", viewBox: `0 0 ${side} ${side}`, role: "img",
-    preserveAspectRatio: "none", "aria-label": `Where ${name} lie: mostly ${mostly(values, side)}` }, ...cells),
+    preserveAspectRatio: "none", "aria-label": `Where objects of ${name} lie: mostly ${mostly(values, side)}` },
+  ...cells),
   el("p", { "aria-hidden": "true" }, name));
 }
 

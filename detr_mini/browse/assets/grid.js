@@ -150,8 +150,10 @@ function describe(picture) {
 /** @param {Picture} picture */
 function badges(picture) {
   const kinds = [...new Set(picture.findings.map(finding => finding[0]))];
-  const faults = kinds.map(key => el("span", { class: "badge fault" }, page.data.kinds[key].title));
-  if (!page.data.results) return [el("span", { class: "badge" }, counted(picture.objects.length, "object")), ...faults];
+  const faults = kinds.map(key => el("span", { class: page.data.kinds[key].weight < 1 ? "badge" : "badge fault" },
+    page.data.kinds[key].title));
+  const total = picture.objects.length, objects = total > 0 && el("span", { class: "badge" }, counted(total, "object"));
+  if (!page.data.results) return [objects, ...faults].filter(Boolean);
   const { missed, wrong } = wrongs(picture);
   const right = picture.objects.filter(one => !one[5]).length - missed.length;
   const doubts = [...new Set((picture.doubts || []).map(doubt => doubt[0]))].map(key =>

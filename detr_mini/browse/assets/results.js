@@ -78,14 +78,14 @@ function confusionTable(now, used) {
   const wholes = new Map(order.map(row => [row, sum(order.map(column => cells.get(`${row},${column}`) || 0))]));
   const head = el("tr", {}, el("td", {}), ...order.map(k => el("th", { scope: "col" },
     el("span", {}, k < 0 ? "missed" : className(k)))));
-  const body = order.map(row => el("tr", {}, el("th", { scope: "row" }, row < 0 ? "no object" : className(row)),
+  const body = order.map(row => el("tr", {}, el("th", { scope: "row" }, row < 0 ? "no match" : className(row)),
     ...order.map(column => confusionCell(row, column, cells.get(`${row},${column}`) || 0, wholes.get(row) || 1))));
   return el("table", { class: "confusion" }, el("thead", {}, head), el("tbody", {}, ...body));
 }
 
 /** What a cell of the table counts. @param {number} row @param {number} column */
 function pairWords(row, column) {
-  if (row < 0) return `${className(column)} where none is`;
+  if (row < 0) return `${className(column)} without a match`;
   return `${className(row)} ${column < 0 ? "missed" : `taken for ${className(column)}`}`;
 }
 

@@ -33,7 +33,8 @@ function readAddress() {
   return known;
 }
 
-/** Whether a value can be drawn: an address may be cut, or of another page. @param {string} key @param {string} value */
+/** Whether a value can be drawn: an address may be cut, or of another page.
+ * @param {string} key @param {string} value */
 function allowed(key, value) {
   if (key === "view") return value in page.data.summary.views;
   if (key === "t") return Number(value) >= 0 && Number(value) <= 1;
