@@ -148,7 +148,7 @@ def picture_with(*boxes: tuple[float, float, float, float], labels: list[int] | 
 
 
 FAULTY = {
-    "outside": picture_with((90, 10, 102, 30)),
+    "outside": picture_with((-100, 10, 200, 50)),
     "duplicate": picture_with((10, 10, 60, 60), (10, 10, 60, 61)),
     "two classes": picture_with((10, 10, 60, 60), (10, 10, 60, 61), labels=[1, 2]),
     "tiny": picture_with((10, 10, 11, 40)),
