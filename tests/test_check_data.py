@@ -77,7 +77,7 @@ def test_sound_data_has_no_fault(tmp_path: Path) -> None:
     write(tmp_path, sound_data(), "train")
     write(tmp_path, sound_data(), "val")
     assert check_data(tmp_path) == []
-    assert [notice.what for notice in require_sound(tmp_path).notices] == ["1 of 2 categories have no object here: dog"]
+    assert [notice.what for notice in require_sound(tmp_path).notices] == ["no objects here of 1 of 2 categories: dog"]
     assert len(CocoDetection(tmp_path, "train")) == 2
 
 

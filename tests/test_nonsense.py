@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from coco_folders import Data, content, pictures, write
 
-from detr_mini.data import look_through
+from detr_mini.data import CocoDetection, look_through
 from detr_mini.data.nonsense import boxes_of, nonsense
 
 SIZE = (640, 480)
@@ -178,7 +178,7 @@ def test_classes_that_train_has_no_object_of_are_said(tmp_path: Path) -> None:
     train["annotations"] = [a for a in train["annotations"] if a["category_id"] == 1]
     folder(tmp_path, train)
     of_train, of_val = look_through(tmp_path).notices
-    assert "1 of 2 categories have no object here: dog" in str(of_train)
+    assert "no objects here of 1 of 2 categories: dog" in str(of_train)
     assert "classes of which train has no object cannot be learned" in str(of_val)
     assert of_val.warning
 
@@ -190,3 +190,13 @@ def test_a_class_of_val_alone(tmp_path: Path) -> None:
     val["annotations"][0]["category_id"] = 3
     (fault,) = look_through(folder(tmp_path, content(NAMES), val)).faults
     assert "train has no such category" in str(fault)
+
+
+def test_a_name_with_two_ids_is_said(tmp_path: Path) -> None:
+    both = content(NAMES, categories=("cat", "dog", "cat"))
+    folder(tmp_path, both, both)
+    notices = [n for n in look_through(tmp_path).notices if n.warning]
+    assert len(notices) == 2, "one for each split"
+    assert "two ids, so the model learns two classes" in str(notices[0])
+    assert "categories 1 and 3" in str(notices[0])
+    assert CocoDetection(tmp_path, "train").class_names == {1: "cat", 2: "dog", 3: "cat"}

@@ -204,7 +204,10 @@ DAMAGES: dict[str, tuple[Damage, str]] = {  # a damage that changes no box and n
     "categories twice": (lambda d: d["categories"].extend(copy.deepcopy(d["categories"])), "are joined"),
     "categories six times": (lambda d: d["categories"].extend(copy.deepcopy(d["categories"]) * 5), "are joined"),
     "no supercategory": (drop("categories", "supercategory"), ""),
-    "a category without objects": (lambda d: d["categories"].append({"id": 3, "name": "hen"}), "have no object"),
+    "a category without objects": (
+        lambda d: d["categories"].append({"id": 3, "name": "hen"}),
+        "no objects here of 1 of 3",
+    ),
     "info null": (lambda d: d.update(info=None), '"info" is no object'),
     "info text": (lambda d: d.update(info="made by hand"), '"info" is no object'),
     "info a list": (lambda d: d.update(info=[1]), '"info" is no object'),

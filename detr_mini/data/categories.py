@@ -90,6 +90,7 @@ def _numbers(
         )
         return {key: numbers[record["name"]] for key, record in kept.items()}
     own: dict[Hashable, int] = {key: key for key in kept if isinstance(key, int)}
+    _tell_shared_names(kept, notes)
     first = elsewhere[0] if follows else {}
     there = {record["name"]: key for key, record in first.items()}
     if len(there) < len(first) or len({record["name"] for record in kept.values()}) < len(kept):
@@ -104,3 +105,14 @@ def _numbers(
         warning=True,
     )
     return {key: there[record["name"]] for key, record in kept.items()}  # type: ignore[misc]
+
+
+def _tell_shared_names(kept: dict[Hashable, Record], notes: Notes) -> None:
+    first: dict[str, Hashable] = {}
+    for key, record in kept.items():
+        other = first.setdefault(record["name"], key)
+        if other != key:
+            what = (
+                "categories of one name have two ids, so the model learns two classes: give them one id if one is meant"
+            )
+            notes.add(what, f"categories {other} and {key}", record["name"], warning=True)

@@ -116,7 +116,7 @@ def _check_objects(data: Record, notes: Notes, *, told: bool) -> None:
         notes.fault('"annotations"', f"{len(annotations)} crowds", text)
     elif told and (without := [category["name"] for category in data["categories"] if not counts[category["id"]]]):
         some = ", ".join(without[:5]) + (", ..." if len(without) > 5 else "")
-        notes.add(f"{len(without)} of {len(data['categories'])} categories have no object here: {some}")
+        notes.add(f"no objects here of {len(without)} of {len(data['categories'])} categories: {some}")
 
 
 def _check_boxes(annotations: list[Record], sizes: dict[int, tuple[int, int]], notes: Notes) -> None:

@@ -52,7 +52,7 @@ def what_else(tree: Tree, file: Path | None = None) -> str:
             return f"there is {found[0].name}, which is {name}. Export it in COCO's format. {LAYOUT}"
     if unfinished := _unfinished([file] if file else tree.json_files):
         return unfinished
-    if tree.with_suffix(".zip", ".tar", ".tar.gz", ".tgz", ".7z", ".rar"):
+    if tree.with_suffix(".zip", ".tar", ".gz", ".tgz", ".7z", ".rar"):
         return "there are archives. Unpack them first"
     if tree.with_suffix(*PICTURE_SUFFIXES):
         return f"there are pictures, but no annotation file beside them. {LAYOUT}"
@@ -104,12 +104,12 @@ def _convert(call: str) -> str:
     """How supervision, a package of its own, writes a split in COCO's format; ``call`` reads it."""
     out = "as_coco('OUT/train', 'OUT/train/_annotations.coco.json')"
     code = f"import supervision as sv; sv.DetectionDataset.{call}.{out}"
-    return f'For each split: pip install supervision, then python -c "{code}", and the same for valid'
+    return f'For each split: pip install "detr-mini[convert]", then python -c "{code}", and the same for valid'
 
 
 def _has_all(files: list[Path], *words: bytes) -> bool:
-    """Whether the first of the files have all of the words in their first bytes."""
-    return bool(files) and all(_has(files[0], word) for word in words)
+    """Whether one of the first files has all of the words in its first bytes."""
+    return any(all(_has(file, word) for word in words) for file in files[:20])
 
 
 def _has(file: Path, word: bytes) -> bool:
