@@ -124,7 +124,7 @@ def test_to_train_on_with_other_classes_and_queries(variant: str, tmp_path: Path
     assert torch.equal(again.transformer.level_embed, model.transformer.level_embed)
     said = capsys.readouterr().err
     assert "the class head, for num_classes=2, starts from random numbers" in said
-    assert ("the 9 queries start from random numbers" in said) == (variant == "multi")
+    assert ("of the 9 queries 6 are those of the weights" in said) == (variant == "multi")
     assert again([torch.rand(3, 64, 80)])["pred_logits"].shape == (1, 9, 2)
 
 

@@ -208,7 +208,7 @@ def test_a_detector_gets_a_mask_head(tmp_path: Any, capsys: Any) -> None:
     assert model.detr.bbox_embed.layers[0].weight.equal(plain.state_dict()["bbox_embed.layers.0.weight"])
     said = capsys.readouterr().err
     assert "the mask head starts from random numbers: the weights have none" in said
-    assert "the 9 queries start from random numbers" in said
+    assert "of the 9 queries 6 are those of the weights, which have 6, 3 start from random numbers" in said
     assert model.detr.query_embed.weight.shape[0] == 9
 
 

@@ -137,10 +137,16 @@ PROVOKED: dict[str, Callable[[], object]] = {
     "is damaged: the SHA-256 of its content begins with": lambda: load(weights(), Path("detr-r50-e632da11.pth")),
     "is damaged or no PyTorch checkpoint; copy or download it again": load_damaged,
     "the weights do not fit the config: missing": lambda: load(weights(leave_out="bbox_embed"), nheads=4),
-    "not a checkpoint of DETR: no tensor is called 'query_embed.weight'": lambda: load(weights("net.")),
+    "not a checkpoint of DETR: no tensor is called 'query_embed.weight'": lambda: load(
+        weights(leave_out="query_embed")
+    ),
     "class_embed.weight is (92, 256), the model has (15, 256)": lambda: load(
         weights(hidden_dim=256, num_classes=91), num_classes=14
     ),
+    "there are several models in it, under student, teacher": lambda: load(
+        {"student": weights(), "teacher": weights()}
+    ),
+    "is a whole model, stored with torch.save(model)": lambda: load(detr_mini.DETR(SMALL)),
     "size mismatch for class_embed.weight: copying a param with shape": load_other_classes,
 }
 # A part of a quoted line, and the file of this repository that prints it.
@@ -148,6 +154,8 @@ PRINTED_BY = {
     "This needs Python 3.11, 3.12 or 3.13; '": "Makefile",
     "' here. Install Python 3.11, 3.12 or 3.13": "Makefile",
     "No virtual environment could be made.": "Makefile",
+    "nothing in it or beside it says ": "detr_mini/weight_config.py",
+    "is a TorchScript archive": "detr_mini/weight_files.py",
     "Installing the pinned packages into .venv: a few minutes and 7 GB": "Makefile",
     "is not to be had here:": "detr_mini/commands/options.py",
     "--nbval-current-env": "pyproject.toml",

@@ -36,10 +36,10 @@ def look_through(pictures: Iterable[Picture]) -> tuple[list[Print | None], list[
 
 
 def _look(picture: Picture) -> tuple[Print | None, str]:
-    if picture.path is None or not picture.path.is_file() or not picture.path.stat().st_size:
+    if not picture.path.is_file() or not picture.path.stat().st_size:
         return None, ""  # check_data has said so
     try:
-        image, (width, height) = read_small(picture.path, 4 * PRINT)
+        image, (width, height) = read_small(picture.path, 4 * PRINT, (picture.width, picture.height))
     except ImageError as error:
         return None, f"{error}, or remove the entry"
     said = picture.width, picture.height
@@ -90,10 +90,8 @@ def thumbnail(picture: Picture, count: int) -> str:
     """A picture as a JPEG in a data address, as large as ``count`` of them may be; empty where it cannot be read."""
     side = next(side for most, side in SIDES if count <= most)
     try:
-        image = read_small(picture.path, side)[0] if picture.path else None
+        image, _ = read_small(picture.path, side, (picture.width, picture.height))
     except ImageError:
-        image = None
-    if image is None:
         return ""
     return "data:image/jpeg;base64," + base64.b64encode(_jpeg(image, BUDGET // max(count, 1))).decode()
 

@@ -18,6 +18,7 @@ from detr_mini.browse.reading import DataSet, Picture, read_data_set
 from detr_mini.browse.results import summarize_results
 from detr_mini.browse.sample import choose, hardness, suspicion
 from detr_mini.browse.summary import distinct_views, summarize
+from detr_mini.data import read_image
 from detr_mini.errors import ImageError
 from detr_mini.modeling.build import Detector
 from detr_mini.prediction import predict
@@ -25,7 +26,7 @@ from detr_mini.prediction import predict
 T = TypeVar("T")
 
 PICTURES = 1000  # of a page
-BATCH = 16  # pictures that a model is asked about between two steps of the progress bar
+BATCH = 8  # pictures that a model is asked about between two steps of the progress bar
 
 
 def browse(
@@ -93,16 +94,17 @@ def _judged(model: Detector, pictures: Sequence[Picture], bar: Callable[..., Any
     """What the model finds in each picture, against its annotation; in one that cannot be read, nothing."""
     for start in bar(range(0, len(pictures), BATCH), "predict"):
         batch = pictures[start : start + BATCH]
-        for picture, found in zip(batch, _predicted(model, [picture.path for picture in batch]), strict=True):
+        for picture, found in zip(batch, _predicted(model, batch), strict=True):
             labels, boxes, scores = (found[key].numpy() for key in ("labels", "boxes", "scores"))
             yield judge(picture, labels.astype(np.int64), boxes.astype(np.float64), scores)
 
 
-def _predicted(model: Detector, paths: Sequence[Path | None]) -> list[dict[str, Tensor]]:
+def _predicted(model: Detector, pictures: Sequence[Picture]) -> list[dict[str, Tensor]]:
     """What is found in some pictures, however low it scores; in one that cannot be read, nothing."""
     try:
-        return predict(model, [path or "" for path in paths], threshold=0.0)
+        images = [read_image(picture.path, (picture.width, picture.height)) for picture in pictures]
     except ImageError:
-        if len(paths) == 1:
+        if len(pictures) == 1:
             return [{"labels": torch.zeros(0), "boxes": torch.zeros(0, 4), "scores": torch.zeros(0)}]
-    return [found for path in paths for found in _predicted(model, [path])]
+        return [found for picture in pictures for found in _predicted(model, [picture])]
+    return predict(model, images, threshold=0.0)

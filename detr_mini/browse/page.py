@@ -161,10 +161,10 @@ def _xywh(boxes: Any) -> list[list[float]]:
     return [[int(v) if v == int(v) else v for v in (round(side, 1) for side in row)] for row in rows]
 
 
-def _address(path: Path | None, file: Path) -> str:
+def _address(path: Path, file: Path) -> str:
     """The way from the page to a picture file; empty where there is none, as between two drives."""
     try:
-        way = os.path.relpath(path.resolve(), file.resolve().parent) if path else ""
+        way = os.path.relpath(path.resolve(), file.resolve().parent)
     except (OSError, ValueError):
         return ""
-    return quote(Path(way).as_posix(), safe="/", errors="replace") if way else ""
+    return quote(Path(way).as_posix(), safe="/", errors="replace")

@@ -115,22 +115,26 @@ def image_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     return height, width
 
 
-def read_small(path: str | os.PathLike[str], side: int) -> tuple[Image.Image, tuple[int, int]]:
-    """A picture file as RGB, upright, its long side ``side`` pixels at most, and the width and height of the file.
+def read_small(
+    path: str | os.PathLike[str], side: int, size: tuple[int, int] | None = None
+) -> tuple[Image.Image, tuple[int, int]]:
+    """A picture file as RGB, turned as :func:`read_image` turns it, its long side ``side`` pixels at most.
 
-    Of a large JPEG only what is needed is decoded, which takes a fraction of the time and memory.
+    Of a large JPEG only what is needed is decoded, which takes a fraction of the time and memory. The width and height
+    of the whole come with it.
 
     Raises:
         ImageError: as :func:`read_image`.
     """
-    height, width = image_size(path)
     with _opened(path) as file:
-        turn = UPRIGHT.get(file.getexif().get(ORIENTATION, 1))
+        head = _head(file)
+        stays = head.orientation not in UPRIGHT or is_annotated_as_stored(head, size)
         file.draft("RGB", (2 * side, 2 * side))
         file.load()
-        small = Image.fromarray(to_rgb(file if turn is None else file.transpose(turn)).permute(1, 2, 0).numpy())
+        turned = file if stays else file.transpose(UPRIGHT[head.orientation])
+        small = Image.fromarray(to_rgb(turned).permute(1, 2, 0).numpy())  # type: ignore[arg-type]
         small.thumbnail((side, side), Image.Resampling.BICUBIC)
-        return small, (width, height)
+        return small, head.stored if stays else head.upright
 
 
 @contextlib.contextmanager

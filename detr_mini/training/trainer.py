@@ -226,9 +226,9 @@ class Trainer:
         if not results:
             return
         self._log(**results)
-        if self.best is None or results["AP"] > self.best:
+        if self.recipe.keep_best and (self.best is None or results["AP"] > self.best):
             self.best = results["AP"]
-            if self.recipe.keep_best and self._writes:
+            if self._writes:
                 self.folder.save_weights(self.model)
 
     def seconds_since_saving(self) -> float:
