@@ -62,7 +62,7 @@ pairs = np.argwhere(scores > 0.1)
 _PRINT = """for query, label in sorted(pairs, key=lambda pair: -scores[tuple(pair)]):
     if scores[query, label] >= {threshold}:
         x, y, w, h = boxes[0, query] * np.array([width, height] * 2)  # center and sides, in pixels
-        box = [round(float(side), 1) for side in (x - w / 2, y - h / 2, x + w / 2, y + h / 2)]
+        box = np.clip([x - w / 2, y - h / 2, x + w / 2, y + h / 2], 0, [width, height] * 2).round(1).tolist()
         print(about["class_names"].get(str(label), label), f"{{scores[query, label]:.2f}}", box)
 """
 
