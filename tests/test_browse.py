@@ -133,6 +133,7 @@ def read_like(pictures: list[Picture]) -> Any:
         {1: "car", 2: "dog"} if any((p.labels == 2).any() for p in pictures) else {1: "car"},
         pictures,
         [],
+        [],
     )
 
 
@@ -236,7 +237,8 @@ def test_words_of_check_data_stand_at_their_picture(town_copy: Path, tmp_path: P
     assert any("pictures that are not in val are left out" in word for word in content["words"])
     assert any("ends before" in text for text in said[original["images"][5]["id"]])
     assert len(content["pictures"]) == 11
-    words = [word for some in said.values() for word in some if "ends before" not in word] + content["words"]
+    words = [word for some in said.values() for word in some if "ends before" not in word]
+    words += content["words"] + content["mended"]
     report = look_through(town_copy, ["val"], images=False)
     assert len(report.faults) > 0
     assert len(report.notices) > 2

@@ -277,11 +277,13 @@ def test_names_are_shown_as_they_are(browser: Browser, town: Path, tmp_path: Pat
 
 
 def test_the_page_of_what_cannot_be_read(browser: Browser, town_copy: Path, tmp_path: Path) -> None:
-    """No class, no object, no file: nothing to divide by."""
+    """No class, no object, no pixel: nothing to divide by."""
 
     def empty(data: dict[str, Any]) -> None:
         data["annotations"], data["categories"] = [], []
-        data["images"] = [image | {"file_name": "gone.jpg"} for image in data["images"][:2]]
+        data["images"] = data["images"][:2]
+        for image in data["images"]:
+            (town_copy / "val" / image["file_name"]).write_bytes(b"no picture")
 
     spoil(town_copy, empty)
     assert annotations(town_copy).is_file()
@@ -293,6 +295,6 @@ def test_the_page_of_what_cannot_be_read(browser: Browser, town_copy: Path, tmp_
         expect(page.locator("#faults")).to_contain_text("Breaks a rule")
         expect(page.locator(".card")).to_have_count(2)
         page.locator(".card .open").first.click()
-        expect(page.locator("#large .about")).to_contain_text("no such picture")
+        expect(page.locator("#large .about")).to_contain_text("cannot read the picture")
         assert not faults
         page.close()

@@ -107,6 +107,7 @@ def page_content(
         "bins": {"sizes": SIZES, "small": SMALL, "shapes": SHAPES.tolist()},
         "kinds": {key: asdict(kind) | _counts(key, findings) for key, kind in KINDS.items()},
         "words": data.words[:LISTED],
+        "mended": data.mended[:LISTED],
         "unlisted": max(0, len(data.words) - LISTED),
         "total": len(data.pictures),
         "results": results,

@@ -46,6 +46,7 @@ class DataSet:
     class_names: dict[int, str]
     pictures: list[Picture]
     words: list[str]  # what look_through says of the data set as a whole
+    mended: list[str]  # what could mean one thing only, or does no harm
 
 
 def read_data_set(root: str | os.PathLike[str], splits: Sequence[str]) -> DataSet:
@@ -72,10 +73,10 @@ def read_data_set(root: str | os.PathLike[str], splits: Sequence[str]) -> DataSe
         pictures |= {(str(opened.split.file), picture.id): picture for picture in _pictures(split, opened)}
     if not found:
         raise missing[0]
-    words = _hand_out(root, splits, pictures)
+    words, mended = _hand_out(root, splits, pictures)
     if not pictures:
         raise DataError(f"nothing to show in {root}:" + "".join(f"\n  {word}" for word in words[:20]))
-    return DataSet(Path(root), found, class_names, list(pictures.values()), words)
+    return DataSet(Path(root), found, class_names, list(pictures.values()), words, mended)
 
 
 def _categories(opened: Opened) -> dict[int, str]:
@@ -101,8 +102,8 @@ def _picture(split: str, folder: Path, image: Record, objects: Sequence[Record])
 
 def _hand_out(
     root: str | os.PathLike[str], splits: Sequence[str], pictures: dict[tuple[str, int], Picture]
-) -> list[str]:
-    """Give each picture the words about it; returns the words about none that is shown, or about a whole file."""
+) -> tuple[list[str], list[str]]:
+    """Give each picture the words about it; returns those about no picture that is shown, and what was mended."""
     report = look_through(root, splits, images=False)
     others = []
     for fault in report.faults:
@@ -113,10 +114,9 @@ def _hand_out(
             found = f" (found {fault.value})" if fault.value else ""
             picture.words.append(f"{fault.where}: {fault.problem}{found}")
     for notice in report.notices:
-        concerned = [pictures[key] for id in notice.image_ids if (key := (notice.file, id)) in pictures]
-        if not notice.warning or len(concerned) < len(set(notice.image_ids)) or not concerned:
+        keys = {(notice.file, id) for id in notice.image_ids} if notice.warning else set()
+        for key in keys & pictures.keys():
+            pictures[key].words.append(notice.what)
+        if notice.warning and not (keys and keys <= pictures.keys()):
             others.append(str(notice))
-        if notice.warning:
-            for picture in {one.id: one for one in concerned}.values():
-                picture.words.append(notice.what)
-    return others
+    return others, [str(notice) for notice in report.notices if not notice.warning]

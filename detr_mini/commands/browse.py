@@ -100,7 +100,7 @@ def _report(content: dict[str, object], file: Path) -> None:
     for kind in kinds.values():
         if kind["count"]:
             print(f"{kind['title']}: {kind['count']}, in {kind['pictures']} pictures")
-    for word in content["words"]:  # type: ignore[attr-defined]
+    for word in [*content["words"], *content["mended"]]:  # type: ignore[misc]
         print(word)
     shown, total = len(content["pictures"]), content["total"]  # type: ignore[arg-type]
     part = f"{total} pictures" if shown == total else f"{shown} of {total} pictures"

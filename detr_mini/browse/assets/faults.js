@@ -20,9 +20,14 @@ function kindButton(name, value, where, meaning, on, press, kind = "") {
 }
 
 function words() {
-  const { words, unlisted } = page.data;
-  if (!words.length) return [];
-  return [el("h3", {}, "About the data set as a whole"),
-    el("ul", { class: "words" }, ...words.map(word => el("li", {}, word)),
-      unlisted && el("li", {}, `and ${count(unlisted)} more; detr-mini check-data lists all`))];
+  const { words, mended, unlisted } = page.data;
+  const more = unlisted > 0 && el("li", {}, `and ${count(unlisted)} more; detr-mini check-data lists all`);
+  return [...listOf("About the data set as a whole", words, more), ...listOf("Mended, or without harm", mended)];
+}
+
+/** A list under a heading; nothing where it is empty.
+ * @param {string} title @param {string[]} items @param {Node | false} [more] */
+function listOf(title, items, more) {
+  if (!items.length) return [];
+  return [el("h3", {}, title), el("ul", { class: "words" }, ...items.map(item => el("li", {}, item)), more)];
 }
