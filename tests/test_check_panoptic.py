@@ -142,7 +142,7 @@ def ends_as_it_should(folder: Folder, faults: list[Fault], capsys: pytest.Captur
         assert require_sound(folder.root, images=True, panoptic=True).faults == faults
         read_everything(folder.root)
     else:
-        with pytest.raises(DataError, match="cannot train on") as raised:
+        with pytest.raises(DataError, match="cannot use") as raised:
             require_sound(folder.root, images=True, panoptic=True)
         assert f"`detr-mini check-data {folder.root} --panoptic`" in str(raised.value)
 
@@ -628,7 +628,7 @@ def verdict_is_right(root: Path) -> bool:
         require_well_said(faults)
         accepted = all(fault.usable for fault in faults)
         if not accepted:
-            with pytest.raises(DataError, match="cannot train on"):
+            with pytest.raises(DataError, match="cannot use"):
                 require_sound(root, ["val"], images=images, panoptic=True)
         elif images:
             read_everything(root)

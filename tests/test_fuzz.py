@@ -100,7 +100,7 @@ def verdict_is_right(root: Path, text: bytes) -> bool:
         faults = check_data(root, ["train"], images=images)
         require_well_said(faults)
         if any(not fault.usable for fault in faults):
-            with pytest.raises(DataError, match="cannot train on"):
+            with pytest.raises(DataError, match="cannot use"):
                 require_sound(root, ["train"], images=images)
         else:
             assert require_sound(root, ["train"], images=images).faults == faults

@@ -408,7 +408,7 @@ def test_what_cannot_be_mended_is_a_fault_and_no_traceback(tmp_path: Path, name:
     folder(tmp_path, data)
     faults = check_data(tmp_path)
     assert 1 <= len(faults) <= 3
-    with pytest.raises(DataError, match="cannot train on"):
+    with pytest.raises(DataError, match="cannot use"):
         require_sound(tmp_path)
     with pytest.raises(DataError, match="cannot read train"):
         CocoDetection(tmp_path, "train")

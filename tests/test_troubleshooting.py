@@ -118,7 +118,7 @@ def load_other_classes() -> None:
 
 # A quoted line, and what brings it about in an empty folder.
 PROVOKED: dict[str, Callable[[], object]] = {
-    "cannot train on data/mine: 1 fault": lambda: require_sound("data/mine"),
+    "cannot use data/mine: 1 fault": lambda: require_sound("data/mine"),
     "no annotations in COCO's format in data/mine": lambda: require_sound(an_empty_folder()),
     'unknown category: no such id in "categories"': lambda: check((10, 20, 30, 40), 91),
     "a box outside its picture of 640 x 480": lambda: check((600, 400, 630, 470)),

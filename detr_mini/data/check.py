@@ -138,7 +138,7 @@ def require_sound(
         more = f"\n  and {len(fatal) - LISTED_FAULTS} more" if len(fatal) > LISTED_FAULTS else ""
         command = f"detr-mini check-data {root}{' --panoptic' if panoptic else ''}"
         raise DataError(
-            f"cannot train on {root}: {len(fatal)} fault{'s' if len(fatal) > 1 else ''}\n{listed}{more}\n"
+            f"cannot use {root}: {len(fatal)} fault{'s' if len(fatal) > 1 else ''}\n{listed}{more}\n"
             f"Mend or remove these, then run `{command}` until it reports none."
         )
     return report
