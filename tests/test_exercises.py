@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from detr_mini.teaching import exercises
-from detr_mini.teaching.exercises import Exercise, Solution, difference, exercise, tour
+from detr_mini.teaching.exercises import Exercise, Solution, exercise, tour
+from detr_mini.teaching.verdict import difference
 
 MODULES = [
     importlib.import_module(f"{exercises.__name__}.{module.name}")

@@ -9,16 +9,36 @@ says at once that it is right, or what seems to be wrong::
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 import torch
-from torch import Tensor
+
+from detr_mini.teaching.verdict import problem, words
 
 Function = Callable[..., Any]
 Cases = Callable[[], list[tuple[Any, ...]]]
+
+_variant = ContextVar("variant", default=0)
+
+
+def draw(seed: int) -> torch.Generator:
+    """The random numbers of some cases: those of the book, or inside of :func:`variant` others."""
+    return torch.Generator().manual_seed(seed + 1_000_003 * _variant.get())
+
+
+@contextmanager
+def variant(number: int) -> Iterator[None]:
+    """Inside of it, cases that draw their numbers draw others: the same for the same number. The book's have 0."""
+    token = _variant.set(number)
+    try:
+        yield
+    finally:
+        _variant.reset(token)
 
 
 @dataclass(frozen=True)
@@ -47,8 +67,8 @@ class Exercise:
         results = [self._try(answer, number) for number in range(len(self.cases()))]
         if all(result is None for result in results):
             print(f"{self.name}: not solved yet")
-        elif problem := self._problem(results):
-            print(f"{self.name}: not yet. {problem}")
+        elif fault := self._problem(results):
+            print(f"{self.name}: not yet. {fault}")
         else:
             print(f"{self.name}: right")
 
@@ -64,26 +84,17 @@ class Exercise:
         try:
             return answer(*self.cases()[number])
         except Exception as error:
-            error.add_note(f"This is your {self.name}, tried on {_words(self.cases()[number])}.")
+            error.add_note(f"This is your {self.name}, tried on {words(self.cases()[number])}.")
             raise
 
     def _problem(self, results: list[Any]) -> str | None:
         cases = self.cases()
         if self.judge is not None:
             found = [self.judge(result, *case) for result, case in zip(results, cases, strict=True)]
-            return next((problem for problem in found if problem), None)
-        problems = [difference(result, self.function(*case)) for result, case in zip(results, cases, strict=True)]
-        if not any(problems):
-            return None
-        for message, mistake in self.mistakes.items():
-            if all(self._is(result, mistake, number) for number, result in enumerate(results)):
-                return message
-        number = next(i for i, problem in enumerate(problems) if problem)
-        return f"{problems[number]} This is for {_words(self.cases()[number])}."
-
-    def _is(self, result: Any, mistake: Function, number: int) -> bool:
-        """Does the mistake lead to this result?"""
-        return difference(result, mistake(*self.cases()[number])) is None
+            return next((fault for fault in found if fault), None)
+        right = [self.function(*case) for case in cases]
+        wrong = {message: lambda i, m=mistake: m(*self.cases()[i]) for message, mistake in self.mistakes.items()}
+        return problem(results, right, wrong, self.cases())
 
 
 def exercise(
@@ -108,56 +119,3 @@ class Solution:
 
     def __repr__(self) -> str:
         return "Solution (folded: shown in Jupyter and in the rendered book)"
-
-
-def difference(answer: Any, right: Any) -> str | None:
-    """How an answer differs from the right one, in a sentence, or None where it does not."""
-    if isinstance(right, Tensor):
-        return _tensor_difference(answer, right)
-    if isinstance(right, Mapping):
-        if not isinstance(answer, Mapping) or answer.keys() != right.keys():
-            return f"A dict with the keys {', '.join(map(str, right))} is wanted, this is {_words(answer)}."
-        found = [(f"At {key!r}: ", difference(answer[key], right[key])) for key in right]
-    elif isinstance(right, Sequence) and not isinstance(right, str):
-        if not isinstance(answer, Sequence) or len(answer) != len(right):
-            return f"A {type(right).__name__} of length {len(right)} is wanted, this is {_words(answer)}."
-        found = [(f"At number {i}: ", difference(a, b)) for i, (a, b) in enumerate(zip(answer, right, strict=True))]
-    elif isinstance(right, float) and isinstance(answer, int | float | Tensor):
-        return difference(torch.as_tensor(answer, dtype=torch.float64), torch.tensor(right, dtype=torch.float64))
-    elif isinstance(answer, Tensor) and answer.numel() == 1:
-        return difference(answer.item(), right)
-    else:
-        return None if answer == right else f"{_words(right)} is expected, not {_words(answer)}."
-    return next((where + problem for where, problem in found if problem), None)
-
-
-def _tensor_difference(answer: Any, right: Tensor) -> str | None:
-    if isinstance(answer, int | float) and right.numel() == 1:
-        answer = torch.tensor(answer).reshape(right.shape)
-    if not isinstance(answer, Tensor):
-        return f"A tensor is wanted, this is {_words(answer)}."
-    if answer.shape != right.shape:
-        return f"The shape should be {tuple(right.shape)}, not {tuple(answer.shape)}."
-    if torch.allclose(answer.double(), right.double(), rtol=1e-4, atol=1e-5, equal_nan=True):
-        if answer.is_floating_point() and not right.is_floating_point():
-            return f"The numbers are right, but their type should be {right.dtype}, not {answer.dtype}."
-        return None
-    wrong = ~torch.isclose(answer.double(), right.double(), rtol=1e-4, atol=1e-5, equal_nan=True)
-    place = tuple(wrong.nonzero()[0].tolist())
-    where = f" at {list(place)}" if place else ""
-    values = f"{_number(right[place])} is expected{where}, not {_number(answer[place])}"
-    return f"The shape is right, the numbers are not: {values}."
-
-
-def _number(value: Tensor) -> str:
-    return f"{value.item():.4g}" if value.is_floating_point() else str(value.item())
-
-
-def _words(value: Any) -> str:
-    """A value in a few words: tensors by their shape."""
-    if isinstance(value, Tensor):
-        return f"a tensor of shape {tuple(value.shape)}" if value.numel() > 4 else f"tensor({value.tolist()})"
-    if isinstance(value, tuple):
-        return ", ".join(map(_words, value)) or "nothing"
-    text = repr(value)
-    return text if len(text) <= 60 else f"a value of the type {type(value).__name__}"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from detr_mini.modeling.transformer import DecoderLayer, TransformerDecoder
-from detr_mini.teaching.exercises import exercise
+from detr_mini.teaching.exercises import draw, exercise
 
 Runs = list[list[float]]
 
@@ -156,7 +156,7 @@ def _decoders() -> list[tuple[TransformerDecoder, Tensor, Tensor]]:
 
 
 def _decoder(pre_norm: bool) -> tuple[TransformerDecoder, Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(0)
+    generator = draw(0)
     layers = [DecoderLayer(8, 2, dim_feedforward=16, dropout=0.0, pre_norm=pre_norm) for _ in range(2)]
     decoder = TransformerDecoder(layers, nn.LayerNorm(8)).eval()
     with torch.no_grad():

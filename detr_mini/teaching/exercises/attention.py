@@ -7,13 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from detr_mini.teaching.exercises import exercise
+from detr_mini.teaching.exercises import draw, exercise
 
 State = dict[str, Tensor]
 
 
 def _random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(*shape, generator=draw(seed))
 
 
 def _scores() -> list[tuple[Tensor, Tensor]]:

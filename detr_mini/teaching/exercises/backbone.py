@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from detr_mini.teaching.exercises import exercise
+from detr_mini.teaching.exercises import draw, exercise
 
 Layers = list[tuple[int, ...]]
 Norm = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
@@ -112,7 +112,7 @@ def _blocks() -> list[tuple[Tensor, dict[str, Tensor], int]]:
 
 
 def _block(channels_in: int, width: int, stride: int, shortcut: bool) -> tuple[Tensor, dict[str, Tensor], int]:
-    generator = torch.Generator().manual_seed(2)
+    generator = draw(2)
     convs = {"conv1": (width, channels_in, 1), "conv2": (width, width, 3), "conv3": (4 * width, width, 1)}
     if shortcut:
         convs["downsample.0"] = (4 * width, channels_in, 1)

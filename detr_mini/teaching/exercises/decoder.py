@@ -7,19 +7,20 @@ import torch
 from torch import Tensor, nn
 
 from detr_mini.modeling.transformer import DecoderLayer, TransformerDecoder
-from detr_mini.teaching.exercises import exercise
+from detr_mini.teaching.exercises import draw, exercise
+from detr_mini.teaching.specimens import Decode, Linear
 
 Head = Callable[[Tensor], Tensor]
 Triple = tuple[Tensor, Tensor, Tensor]
 
 
 def _random(*shape: int, seed: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(*shape, generator=draw(seed))
 
 
 def _stacks() -> list[tuple[Tensor, Head]]:
     weight = _random(6, 4, seed=0)
-    return [(_random(3, 2, 5, 6, seed=1), lambda x: x @ weight), (_random(2, 2, 3, 6, seed=2), lambda x: x @ weight)]
+    return [(_random(3, 2, 5, 6, seed=1), Linear(weight)), (_random(2, 2, 3, 6, seed=2), Linear(weight))]
 
 
 @exercise(
@@ -101,9 +102,7 @@ Answers = dict[str, Any]
 
 def _stacks_and_heads() -> list[tuple[Tensor, Head, Head]]:
     to_classes, to_boxes = _random(6, 5, seed=7), _random(6, 4, seed=8)
-    return [
-        (_random(layers, 2, 3, 6, seed=layers), lambda x: x @ to_classes, lambda x: x @ to_boxes) for layers in (3, 4)
-    ]
+    return [(_random(layers, 2, 3, 6, seed=layers), Linear(to_classes), Linear(to_boxes)) for layers in (3, 4)]
 
 
 def _answer(state: Tensor, class_head: Head, box_head: Head) -> Answers:
@@ -168,13 +167,13 @@ def all_answers(hs: Tensor, class_head: Head, box_head: Head) -> Answers:
 
 def _decoders() -> list[tuple[Callable[[Tensor], Tensor], Tensor]]:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(draw(0).initial_seed())
         layers = [DecoderLayer(8, 2, dim_feedforward=16, dropout=0.0, pre_norm=True) for _ in range(2)]
         decoder = TransformerDecoder(layers, nn.LayerNorm(8)).requires_grad_(False)
         memory, pos, query_pos = torch.randn(1, 6, 8), torch.randn(1, 6, 8), torch.randn(1, 4, 8)
         for parameter in decoder.parameters():
             parameter.add_(0.3 * torch.randn_like(parameter))  # the biases, too, are not 0
-    return [(lambda some: decoder(torch.zeros_like(some), some, memory, pos), query_pos)]
+    return [(Decode(decoder, memory, pos), query_pos)]
 
 
 def _table(

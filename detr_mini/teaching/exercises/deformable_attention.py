@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from detr_mini.teaching.exercises import exercise
+from detr_mini.teaching.exercises import draw, exercise
 
 
 def _masks() -> list[tuple[Tensor]]:
@@ -87,7 +87,7 @@ def first_offsets(heads: int, points: int) -> Tensor:
 
 
 def _random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(*shape, generator=draw(seed))
 
 
 def _slopes() -> list[tuple[Tensor, float, float]]:
@@ -162,7 +162,7 @@ def slope(cells: Tensor, x: float, y: float) -> Tensor:
 
 
 def _points() -> list[tuple[Tensor, Tensor, int, int]]:
-    rng = torch.Generator().manual_seed(0)
+    rng = draw(0)
     many = torch.rand(12, 2, generator=rng) * 1.4 - 0.2, torch.rand(12, generator=rng)
     same = torch.tensor([[0.5, 0.4], [0.5, 0.4], [0.1, 0.9]]), torch.tensor([0.25, 0.5, 0.25])
     return [(*many, 4, 6), (*same, 5, 3)]

@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from detr_mini.boxes import box_cxcywh_to_xyxy
-from detr_mini.teaching.exercises import exercise
+from detr_mini.teaching.exercises import draw, exercise
 
 
 def _random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(*shape, generator=draw(seed))
 
 
 def _references() -> list[tuple[Tensor, Tensor]]:

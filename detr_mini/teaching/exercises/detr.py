@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.ops import box_iou
 
-from detr_mini.teaching.exercises import exercise
+from detr_mini.teaching.exercises import draw, exercise
 
 Layers = list[tuple[Tensor, Tensor]]
 
@@ -35,7 +35,7 @@ def head_outputs(ids: list[int]) -> int:
 
 
 def _weight(seed: int, queries: int, width: int) -> Tensor:
-    return torch.randn(queries, width, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(queries, width, generator=draw(seed))
 
 
 @exercise(
@@ -64,7 +64,7 @@ def decoder_inputs(weight: Tensor, batch: int) -> tuple[Tensor, Tensor]:
 
 
 def _box_heads() -> list[tuple[Tensor, Layers]]:
-    generator = torch.Generator().manual_seed(3)
+    generator = draw(3)
 
     def layers(*widths: int) -> Layers:
         sizes = list(itertools.pairwise(widths))
@@ -113,7 +113,7 @@ def box_head(x: Tensor, layers: Layers) -> Tensor:
 
 
 def _values() -> list[tuple[Tensor]]:
-    generator = torch.Generator().manual_seed(4)
+    generator = draw(4)
     noise = torch.rand(30, 6, generator=generator)
     return [(noise * 0.3 + torch.arange(6) * 0.15,), (noise,), (noise * 0.02 + torch.arange(6),)]
 

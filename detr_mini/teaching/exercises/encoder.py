@@ -1,17 +1,31 @@
 """Exercises of the chapter *Encoder*."""
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from detr_mini.modeling.transformer import EncoderLayer
-from detr_mini.teaching.exercises import exercise
+from detr_mini.teaching.exercises import draw, exercise
+from detr_mini.teaching.specimens import (
+    LossOf,
+    Network,
+    attention,
+    counting,
+    each_alone,
+    less_the_mean,
+    masked_attention,
+    mean_everywhere,
+    neighbors,
+    ones,
+    second_layer_unmasked,
+    unmasked,
+    with_positions,
+)
 
 
 def _random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(*shape, generator=draw(seed))
 
 
 @exercise(
@@ -37,7 +51,7 @@ def as_grid(memory: Tensor, h: int, w: int) -> Tensor:
 
 def _layer() -> list[tuple[EncoderLayer, Tensor, Tensor]]:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(draw(0).initial_seed())
         layer = EncoderLayer(8, 2, dim_feedforward=16, dropout=0.0, pre_norm=False).requires_grad_(False)
     for number, norm in enumerate((layer.norm1, layer.norm2)):
         norm.weight.add_(0.5 * _random(8, seed=number))
@@ -102,23 +116,8 @@ TokenFunction = Callable[[Tensor], Tensor]
 
 
 def _functions() -> list[tuple[TokenFunction, Tensor]]:
-    def attention(x: Tensor) -> Tensor:
-        return (x @ x.T).softmax(-1) @ x
-
-    def neighbors(x: Tensor) -> Tensor:  # the same in a mirror and after a turn of the ring, not in any order
-        return x + x.roll(1, dims=0) + x.roll(-1, dims=0)
-
-    def mean_everywhere(x: Tensor) -> Tensor:
-        return x.mean(0).expand_as(x)
-
-    def with_positions(x: Tensor) -> Tensor:
-        return attention(x + torch.arange(len(x))[:, None])
-
-    def constant(x: Tensor) -> Tensor:  # the same for any order, so it does not follow the order
-        return torch.arange(float(x.numel())).view_as(x)
-
-    functions = (attention, neighbors, mean_everywhere, with_positions, constant)
-    return [(function, _random(6, 3)) for function in functions]
+    kinds = (attention, neighbors, mean_everywhere, with_positions, counting)
+    return [(function, _random(6, 3)) for function in kinds]
 
 
 def _tried_on(*orders: list[int]) -> Callable[[TokenFunction, Tensor], bool]:
@@ -161,30 +160,11 @@ Encoder = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 
 def _encoders() -> list[tuple[Encoder, Tensor, Tensor, Tensor]]:
-    def attention(x: Tensor, pos: Tensor, hidden: Tensor) -> Tensor:
-        scores = (x + pos) @ (x + pos).mT  # (B, L, L)
-        return x + scores.masked_fill(hidden[:, None], float("-inf")).softmax(-1) @ x
-
-    def unmasked(x: Tensor, pos: Tensor, padding: Tensor) -> Tensor:
-        return attention(x, pos, torch.zeros_like(padding))
-
-    def second_layer_unmasked(x: Tensor, pos: Tensor, padding: Tensor) -> Tensor:
-        return unmasked(attention(x, pos, padding), pos, padding)
-
-    def less_the_mean(x: Tensor, pos: Tensor, padding: Tensor) -> Tensor:
-        return x - x.mean(1, keepdim=True)
-
-    def each_alone(x: Tensor, pos: Tensor, padding: Tensor) -> Tensor:
-        return (x + pos).masked_fill(padding[..., None], 0.0)
-
-    def constant(x: Tensor, pos: Tensor, padding: Tensor) -> Tensor:
-        return torch.ones_like(x)
-
     padding = torch.tensor([[False, False, False, True, True], [False, False, True, True, True]])
     x, pos = _random(2, 5, 4), _random(2, 5, 4, seed=1)
     empty = x.masked_fill(padding[..., None], 0.0)  # zeros in padding: to fill in zeros would change nothing
-    encoders = (attention, unmasked, second_layer_unmasked, less_the_mean, each_alone, constant)
-    return [(encoder, cells, pos, padding) for encoder in encoders for cells in (x, empty)]
+    kinds = (masked_attention, unmasked, second_layer_unmasked, less_the_mean, each_alone, ones)
+    return [(encoder, cells, pos, padding) for encoder in kinds for cells in (x, empty)]
 
 
 def _compared(change: Callable[[Tensor, Tensor], Tensor], *, everywhere: bool = False) -> Callable[..., bool]:
@@ -231,29 +211,14 @@ def reads_padding(encoder: Encoder, x: Tensor, pos: Tensor, padding: Tensor) -> 
     return not torch.allclose(before, after, atol=1e-5)
 
 
-LossOf = Callable[[nn.Module], Tensor]
-
-
 def _modules() -> list[tuple[nn.Module, LossOf]]:
-    def network(*names: str) -> nn.ModuleDict:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            return nn.ModuleDict({name: nn.Linear(3, 3) for name in names})
+    return [_network("first", "overwritten", "silenced", "frozen"), _network("first")]
 
-    @torch.enable_grad()
-    def loss_of(module: Any) -> Tensor:
-        y = module["first"](_random(4, 3))
-        if "overwritten" in module:
-            z = module["overwritten"](y)
-            z = module["silenced"](y)
-            y = module["frozen"](y + 0 * z)
-        return y.square().sum()
 
-    faulty = network("first", "overwritten", "silenced", "frozen")
-    faulty["frozen"].requires_grad_(False)
-    overwritten = next(faulty["overwritten"].parameters())
-    overwritten.grad = torch.ones_like(overwritten)  # from a backward pass before
-    return [(faulty, loss_of), (network("first"), loss_of)]
+def _network(*names: str) -> tuple[nn.Module, LossOf]:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(draw(0).initial_seed())
+        return Network(*names), LossOf(_random(4, 3))
 
 
 def _named(wrong: Callable[[Tensor], bool], *, old: bool = False) -> Callable[..., list[str]]:

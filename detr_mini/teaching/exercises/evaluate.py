@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torchvision.ops import box_iou
 
-from detr_mini.teaching.exercises import exercise
+from detr_mini.teaching.exercises import draw, exercise
 
 PLACES = 101  # recalls at which COCO reads the curve
 
@@ -44,7 +44,7 @@ def precision_recall(scores: Tensor, hits: Tensor, count: int, threshold: float)
 
 
 def _hits() -> list[tuple[Tensor, int]]:
-    generator = torch.Generator().manual_seed(5)
+    generator = draw(5)
     return [
         (torch.tensor([1, 1, 0, 1, 0, 1, 0, 0, 0, 0]).bool(), 5),
         (torch.tensor([0, 1, 1, 0, 1]).bool(), 3),
@@ -106,7 +106,7 @@ def average_precision(hits: Tensor, count: int) -> Tensor:
 
 
 def _logits() -> list[tuple[Tensor, float]]:
-    generator = torch.Generator().manual_seed(6)
+    generator = draw(6)
     return [
         (2 * torch.randn(8, 5, generator=generator), 0.1),
         (2 * torch.randn(6, 4, generator=generator), 0.25),

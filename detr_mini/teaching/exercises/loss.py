@@ -9,7 +9,7 @@ from torch import Tensor
 
 from detr_mini.boxes import box_cxcywh_to_xyxy, generalized_box_iou
 from detr_mini.matcher import HungarianMatcher
-from detr_mini.teaching.exercises import exercise
+from detr_mini.teaching.exercises import draw, exercise
 
 
 @exercise(
@@ -38,7 +38,7 @@ def eos_for_share(queries: int, objects: int, share: float) -> float:
 
 
 def _predictions() -> list[tuple[Tensor, Tensor]]:
-    generator = torch.Generator().manual_seed(3)
+    generator = draw(3)
     logits = 2 * torch.randn(2, 30, 5, generator=generator)
     classes = torch.full((2, 30), 4)
     classes[:, :12] = torch.randint(4, (2, 12), generator=generator)
@@ -88,7 +88,7 @@ def class_error(logits: Tensor, classes: Tensor) -> Tensor:
 
 
 def _matched_boxes() -> list[tuple[Tensor, Tensor]]:
-    generator = torch.Generator().manual_seed(1)
+    generator = draw(1)
     boxes = torch.rand(2, 9, 4, generator=generator) * torch.tensor([0.6, 0.6, 0.3, 0.3]) + 0.1
     return [(boxes[0], boxes[1]), (boxes[0, :2], boxes[0, :2] + torch.tensor([0.05, 0.0, 0.0, 0.1]))]
 
@@ -139,7 +139,7 @@ def giou_loss(boxes: Tensor, targets: Tensor) -> Tensor:
 
 
 def _batches() -> list[tuple[dict[str, Any], list[dict[str, Tensor]], float]]:
-    generator = torch.Generator().manual_seed(0)
+    generator = draw(0)
 
     def boxes(*shape: int) -> Tensor:
         size = 0.1 + 0.3 * torch.rand(*shape, 2, generator=generator)

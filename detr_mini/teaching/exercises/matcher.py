@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 
 from detr_mini.boxes import generalized_box_iou_cxcywh
-from detr_mini.teaching.exercises import exercise
+from detr_mini.teaching.exercises import draw, exercise
 
 Pairs = tuple[Tensor, Tensor]
 
 
 def _logits() -> list[tuple[Tensor, Tensor]]:
-    logits = torch.randn(4, 4, generator=torch.Generator().manual_seed(0))
+    logits = torch.randn(4, 4, generator=draw(0))
     return [(logits, torch.tensor([2, 0, 2])), (logits[:2] * 3, torch.zeros(0, dtype=torch.int64))]
 
 
@@ -44,7 +44,7 @@ def class_cost(logits: Tensor, labels: Tensor) -> Tensor:
 def _tables() -> list[tuple[Tensor]]:
     trap = torch.tensor([[1.0, 2.0], [2.0, 9.0]])
     late = torch.tensor([[3.0, 6.0, 1.0], [5.0, 2.0, 4.0], [4.0, 9.0, 8.0], [7.0, 1.5, 9.0]])
-    return [(trap,), (late,), (torch.rand(6, 4, generator=torch.Generator().manual_seed(2)),)]
+    return [(trap,), (late,), (torch.rand(6, 4, generator=draw(2)),)]
 
 
 def _object_by_object(cost: Tensor) -> Tensor:
@@ -190,7 +190,7 @@ Batch = tuple[Tensor, Tensor, list[dict[str, Tensor]]]
 
 
 def _batches() -> list[Batch]:
-    generator = torch.Generator().manual_seed(5)
+    generator = draw(5)
 
     def boxes(*shape: int) -> Tensor:
         size = 0.05 + 0.4 * torch.rand(*shape, 2, generator=generator)

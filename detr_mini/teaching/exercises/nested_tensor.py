@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from detr_mini.teaching.exercises import exercise
+from detr_mini.teaching.exercises import draw, exercise
 
 
 def _masks() -> list[tuple[Tensor]]:
@@ -62,7 +62,7 @@ def real_sizes(mask: Tensor) -> Tensor:
 
 
 def _frames() -> list[tuple[Tensor, Tensor]]:
-    generator = torch.Generator().manual_seed(0)
+    generator = draw(0)
     batches = []
     for (mask,) in _masks():
         frames = torch.rand(len(mask), 3, *mask.shape[1:], generator=generator)
@@ -102,7 +102,7 @@ def unpad(frames: Tensor, mask: Tensor) -> list[Tensor]:
 
 def _pictures() -> list[tuple[list[Tensor], int]]:
     """Random pictures, of which each first one has a black corner."""
-    generator = torch.Generator().manual_seed(1)
+    generator = draw(1)
     found = []
     for sizes, multiple in (([(5, 7), (8, 3)], 4), ([(32, 32)], 32), ([(10, 33), (31, 2)], 32)):
         images = [torch.rand(3, h, w, generator=generator) for h, w in sizes]

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from detr_mini.teaching.exercises import exercise
+from detr_mini.teaching.exercises import draw, exercise
 
 
 def _mask(*sizes: tuple[int, int]) -> Tensor:
@@ -59,7 +59,7 @@ def _waves(places: Tensor, d: int, temperature: float) -> Tensor:
 
 
 def _shift_cases() -> list[tuple[Tensor, float, float]]:
-    places = torch.rand(6, generator=torch.Generator().manual_seed(1)) * 20
+    places = torch.rand(6, generator=draw(1)) * 20
     return [(_waves(places, 8, 16), 3.0, 16.0), (_waves(places, 12, 100), -1.5, 100.0)]
 
 
@@ -107,7 +107,7 @@ def shift(code: Tensor, s: float, temperature: float) -> Tensor:
 
 
 def _rotate_cases() -> list[tuple[Tensor, Tensor, float]]:
-    generator = torch.Generator().manual_seed(4)
+    generator = draw(4)
     return [
         (torch.randn(5, d, generator=generator), torch.rand(5, generator=generator) * 10, temperature)
         for d, temperature in ((8, 16.0), (12, 100.0))

@@ -8,11 +8,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from detr_mini.modeling.decoding import BEGIN, END, PAD
-from detr_mini.teaching.exercises import exercise
+from detr_mini.teaching.exercises import draw, exercise
+from detr_mini.teaching.specimens import Writer
 
 
 def _random(*shape: int, seed: int = 0) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+    return torch.randn(*shape, generator=draw(seed))
 
 
 def _sentences() -> list[tuple[Tensor]]:
@@ -63,17 +64,7 @@ NextLogits = Callable[[list[int]], Tensor]
 
 
 def _writers() -> list[tuple[NextLogits, int]]:
-    def says(*sentence: int) -> NextLogits:
-        """Logits that lead through a sentence, if they are given all words so far from BEGIN on."""
-
-        def next_logits(words: list[int]) -> Tensor:
-            at = len(words) - 1
-            following = sentence[at] if [BEGIN, *sentence[:at]] == list(words) and at < len(sentence) else 6
-            return 2.0 * F.one_hot(torch.tensor(following), 8) - F.one_hot(torch.tensor(7), 8)
-
-        return next_logits
-
-    return [(says(5, 3, 4, END), 10), (says(4, 4, 4, 4, 4, 4), 3), (says(END), 5), (says(3, END), 2)]
+    return [(Writer(5, 3, 4, END), 10), (Writer(4, 4, 4, 4, 4, 4), 3), (Writer(END), 5), (Writer(3, END), 2)]
 
 
 def _written(

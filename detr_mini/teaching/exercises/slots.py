@@ -5,7 +5,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from detr_mini.boxes import box_cxcywh_to_xyxy
-from detr_mini.teaching.exercises import exercise
+from detr_mini.teaching.exercises import draw, exercise
 
 
 def _sizes() -> list[tuple[Tensor]]:
@@ -108,7 +108,7 @@ def duplicates(p: Tensor, boxes: Tensor, labels: Tensor, true: Tensor) -> int:
 
 
 def _clouds() -> list[tuple[Tensor, Tensor, int]]:
-    generator = torch.Generator().manual_seed(8)
+    generator = draw(8)
     points = torch.rand(60, 2, generator=generator) * torch.tensor([1.0, 0.5])
     slots = torch.rand(4, 2, generator=generator)
     with_idle = torch.cat([slots[:3], torch.tensor([[9.0, 9.0]])])

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from detr_mini.teaching.exercises import exercise
+from detr_mini.teaching.exercises import draw, exercise
 
 
 def _boxes() -> list[tuple[Tensor, int, int]]:
@@ -40,7 +40,7 @@ def to_pixels(boxes: Tensor, height: int, width: int) -> Tensor:
 
 
 @exercise(
-    cases=lambda: [(torch.randn(3, 50, 5, generator=torch.Generator().manual_seed(0)),)],
+    cases=lambda: [(torch.randn(3, 50, 5, generator=draw(0)),)],
     mistakes={
         "Class 0 was taken for no-object. It is the last of the K + 1 outputs.": lambda logits: logits.argmax(-1) == 0,
         "The index is one too low: with K classes, no-object is index K.": (
@@ -58,7 +58,7 @@ def says_no_object(logits: Tensor) -> Tensor:
 
 
 def _slots() -> list[tuple[Tensor]]:
-    generator = torch.Generator().manual_seed(2)
+    generator = draw(2)
     spread = torch.tensor([[0.9, 0.9, 0.1, 0.1], [0.05, 0.8, 0.5, 0.5], [0.3, 0.3, 0.9, 0.9], [0.6, 0.5, 0.01, 0.01]])
     return [(0.1 + torch.rand(40, 4, 4, generator=generator) * spread + torch.arange(4)[:, None] * 0.2,)]
 
