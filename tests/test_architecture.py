@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from detr_mini.classroom.student_wheel import WITHHELD
+
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "detr_mini"
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -91,9 +93,22 @@ def test_no_module_comes_back_to_itself() -> None:
 
 
 def test_nothing_in_the_product_stands_on_what_teaches() -> None:
+    """The classroom stands on both, and one command opens it."""
     for name, to in graph(lazy=True).items():
-        if room(name) != "teaching":
-            assert not [one for one in to if room(one) == "teaching"], name
+        if room(name) not in ("teaching", "classroom"):
+            allowed = {"classroom"} if name == "detr_mini.commands.course" else set()
+            assert {room(one) for one in to} & {"teaching", "classroom"} <= allowed, name
+
+
+def test_what_students_have_stands_on_nothing_that_is_withheld_from_them() -> None:
+    withheld = {one.removesuffix(".py").replace("/", ".") for one in WITHHELD}
+
+    def is_withheld(name: str) -> bool:
+        return any(name == f"detr_mini.{one}" or name.startswith(f"detr_mini.{one}.") for one in withheld)
+
+    for name, to in graph(lazy=True).items():
+        if not is_withheld(name) and name != "detr_mini.commands.course":  # which says that it is not there
+            assert not [one for one in to if is_withheld(one)], name
 
 
 def test_nothing_stands_on_the_commands() -> None:

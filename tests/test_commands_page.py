@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections.abc import Iterator
 from dataclasses import fields
 
 import pytest
@@ -23,14 +24,22 @@ def test_the_page_is_the_one_that_the_program_gives():
     assert page() == TEXT, "python tools/commands_page.py writes it anew"
 
 
+def words(command: argparse.ArgumentParser, of: str = "") -> Iterator[str]:
+    """What a command takes, by the words that the page has for it; parts of a command go before their options."""
+    for action in command._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, part in action.choices.items():
+                yield f"{name}`"
+                yield from words(part, f"{name} ")
+        elif action.dest != "help":
+            yield f"{of}{action.option_strings[0] if action.option_strings else action.metavar}"
+
+
 def test_every_option_has_a_row_with_a_meaning():
     for name, command in commands().items():
         section = TEXT.split(f"\n## `{name}`\n")[1].split("\n## ")[0]
-        for action in command._actions:
-            if action.dest == "help":
-                continue
-            word = action.option_strings[0] if action.option_strings else action.metavar
-            (row,) = re.findall(rf"^\| `{word}\b.*$", section, re.MULTILINE)
+        for word in words(command):
+            (row,) = re.findall(rf"^\| `{re.escape(word)}(?!\w).*$", section, re.MULTILINE)
             assert not row.endswith("|  |"), f"{name} {word} says nothing"
             assert "%(" not in row
 

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 OWN = {"detr_mini", "benchmarks", "conftest"} | {path.stem for path in ROOT.glob("t*s/*.py")}  # tools, tests
 # The parts of the package that only draw figures or are for notebooks: what they import may be in an extra.
-EXTRA = {"exporting.py": "onnx", "plots.py": "plots", "teaching": "chapters"}
+EXTRA = {"exporting.py": "onnx", "plots.py": "plots", "teaching": "chapters", "classroom": "classroom"}
 
 
 # --- what is imported is declared

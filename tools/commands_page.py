@@ -116,11 +116,24 @@ def page() -> str:
 def _command(name: str, command: argparse.ArgumentParser) -> str:
     """The section of a command: what it does, its options, its examples."""
     summary, *details = (command.description or "").split("\n\n")
-    rows = [(_option(action), _help(command, action)) for action in command._actions if action.dest != "help"]
+    rows = _rows(command)
     notes = [_prose(block) for block in details]
     shown = _examples(command.epilog or "")
     section = [f"## `{name}`", "", _sentence(summary), "", *notes, _table(("Option", "Meaning"), rows), shown]
     return "\n".join(section)
+
+
+def _rows(command: argparse.ArgumentParser, of: str = "") -> list[tuple[str, str]]:
+    """Each option with what it means; of a command that has parts, each part with its own options."""
+    rows = []
+    for action in command._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            said = {choice.dest: choice.help or "" for choice in action._choices_actions}
+            for name, part in action.choices.items():
+                rows += [(f"`{name}`", _escape(said[name])), *_rows(part, f"{name} ")]
+        elif action.dest != "help":
+            rows.append((_option(action).replace("`", f"`{of}", 1), _help(command, action)))
+    return rows
 
 
 def _option(action: argparse.Action) -> str:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 import detr_mini
-from detr_mini.commands import browse, check_data, evaluate, export, make_data, predict, train, translate
+from detr_mini.commands import browse, check_data, course, evaluate, export, make_data, predict, train, translate
 from detr_mini.commands.options import PROGRAM
 from detr_mini.errors import UserError
 
@@ -56,7 +56,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     root.add_argument("--version", action="version", version=f"{PROGRAM} {detr_mini.__version__}")
     commands = root.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for module in (make_data, check_data, browse, train, evaluate, predict, export, translate):
+    for module in (make_data, check_data, browse, train, evaluate, predict, export, translate, course):
         module.add(commands)
     return root
 

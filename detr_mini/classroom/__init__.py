@@ -1,0 +1,1 @@
+"""Assignments made of the book's exercises, and their grading. See the page *Teaching*."""
