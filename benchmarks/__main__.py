@@ -7,11 +7,11 @@ from pathlib import Path
 
 import torch
 
-from benchmarks import deformable, loss, masks, models, seq2seq, training
+from benchmarks import course, deformable, loss, masks, models, seq2seq, training
 from benchmarks.measure import Settings
 from benchmarks.report import Case, table
 
-GROUPS = (loss, models, masks, deformable, seq2seq, training)
+GROUPS = (loss, models, masks, deformable, seq2seq, training, course)
 CASES: dict[str, Case] = {name: case for group in GROUPS for name, case in group.CASES.items()}
 CUDA_CASES: dict[str, Case] = training.CUDA_CASES
 RESULTS = Path(__file__).resolve().parent / "RESULTS.md"

@@ -1,10 +1,5 @@
-"""``python -m benchmarks.course``: how long a class takes to grade, with nbgrader, on two processes.
+"""The classroom: how long a class takes to grade, with nbgrader, on two processes."""
 
-It makes a course, hands in for a class of which every third has all right, every third has done half, and the others
-nothing, grades it, and looks that each has the points that are due.
-"""
-
-import argparse
 import json
 import os
 import shutil
@@ -12,36 +7,44 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.measure import Settings
+from benchmarks.report import Case, Row
 from detr_mini.classroom import chapters, course
 
 PROCESSES = 2
 ROOT = Path(__file__).resolve().parent.parent
 
 
-def main() -> None:
-    """Measure, and print a line for each step."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.course", description=__doc__)
-    parser.add_argument("--students", type=int, default=20, metavar="N", help="default %(default)s")
-    parser.add_argument("--chapters", nargs="+", default=[], metavar="N", help="default all")
-    options = parser.parse_args()
+def minutes_to_grade(settings: Settings, target: float = 10.0, students: int = 20, wanted: Sequence[str] = ()) -> Row:
+    """Minutes to make a course, generate its assignments, and autograde what a class hands in.
+
+    Every third student has all right, every third has done half, the others nothing; each gets the points that are due.
+    """
     with tempfile.TemporaryDirectory() as place:
         folder, start = Path(place) / "course", time.perf_counter()
-        course.make(folder, options.chapters, seed=1)
+        course.make(folder, wanted, seed=1)
         names = sorted(path.name for path in (folder / "source").iterdir())
-        _tell("made", start)
         _run_all(folder, [["generate_assignment", name] for name in names])
-        _tell("generated", start)
-        due = {name: _hand_in(folder, name, options.students) for name in names}
+        made = time.perf_counter() - start
+        due = {name: _hand_in(folder, name, students) for name in names}
+        start = time.perf_counter()
         _run_all(folder, [["autograde", name] for name in names])
-        _tell(f"{options.students} x {len(names)} notebooks graded", start)
+        graded = time.perf_counter() - start
         _compare(folder, due)
-
-
-def _tell(what: str, start: float) -> None:
-    print(f"{what}: {time.perf_counter() - start:.0f} s since the start", flush=True)
+    minutes = (made + graded) / 60
+    return Row(
+        f"minutes to make a course, nbgrader, {len(names)} chapters, and grade {students} students, two processes",
+        "",
+        "",
+        f"{minutes:.1f} min, {made / 60:.1f} of them to make it",
+        "",
+        f"at most {target:g} min",
+        minutes <= target,
+    )
 
 
 def _run_all(folder: Path, commands: list[list[str]]) -> None:
@@ -97,9 +100,8 @@ def _compare(folder: Path, due: dict[str, dict[str, int]]) -> None:
         for name, points in due.items():
             for student, wanted in points.items():
                 given = book.find_submission(name, student).score
-                assert given == wanted, f"{student} has {given} points in {name}, not {wanted}"
-    print(f"all {sum(map(len, due.values()))} have the points that are due")
+                if given != wanted:
+                    raise AssertionError(f"{student} has {given} points in {name}, not {wanted}")
 
 
-if __name__ == "__main__":
-    main()
+CASES: dict[str, Case] = {"course": minutes_to_grade}

@@ -3,8 +3,10 @@
 import copy
 import functools
 import gc
+from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,7 +17,7 @@ from torch.testing import assert_close
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks import __main__ as command
-from benchmarks import deformable, loss, masks, measure, models, seq2seq, training
+from benchmarks import course, deformable, loss, masks, measure, models, seq2seq, training
 from benchmarks.measure import Quartiles, Settings, compare, sample
 from benchmarks.plain import PlainTransformer
 from benchmarks.pretend import DEVICE, CountHostCopies
@@ -549,3 +551,21 @@ def test_writing_is_timed_on_equal_sentences_alone(against_peer: bool, monkeypat
     monkeypatch.setattr(Seq2SeqTransformer, "generate", other)
     with pytest.raises(AssertionError, match="not write the same words"):
         seq2seq.decoding(ONCE, FEW_WORDS, 0.0, against_peer, length=7)
+
+
+# --- the classroom
+
+
+@pytest.mark.slow
+def test_the_course_case_runs() -> None:
+    row = course.minutes_to_grade(ONCE, target=0, students=3, wanted=["10"])
+    assert row.what == "minutes to make a course, nbgrader, 1 chapters, and grade 3 students, two processes"
+    assert not row.reached
+
+
+def test_other_grades_than_those_that_are_due_are_no_result(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    book = SimpleNamespace(find_submission=lambda name, student: SimpleNamespace(score=2.0))
+    monkeypatch.setattr("nbgrader.api.Gradebook", lambda address: nullcontext(book))
+    course._compare(tmp_path, {"10_detr": {"student-00": 2}})
+    with pytest.raises(AssertionError, match=r"student-00 has 2\.0 points in 10_detr, not 4"):
+        course._compare(tmp_path, {"10_detr": {"student-00": 4}})

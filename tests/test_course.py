@@ -15,7 +15,7 @@ import nbformat
 import pytest
 import torch
 
-from detr_mini.classroom import chapters, checks, course, student_wheel, trials
+from detr_mini.classroom import chapters, checks, course, feedback, student_wheel, trials
 from detr_mini.commands.cli import main
 from detr_mini.errors import DataError
 from detr_mini.teaching import exercises
@@ -80,6 +80,17 @@ def test_prompts_read_well_outside_of_the_book(name: str) -> None:
         assert "return None  # your code here" in task.skeleton
         assert "exercises" not in task.skeleton
     assert all(question.rstrip(".?") != question and answer for question, answer in chapter.questions)
+    texts = [*(task.prompt + task.hint for task in chapter.tasks), *map("".join, chapter.questions)]
+    assert not [text for text in texts if "$" in feedback.drawn(text)], "a formula that cannot be drawn for feedback"
+
+
+def test_formulas_are_drawn_and_code_is_left_alone() -> None:
+    shown = feedback.drawn("of `$K$` and $K + 1$ it is $\\nosuch{1}$")
+    assert re.fullmatch(
+        r'of `\$K\$` and <img alt="K \+ 1" style="[a-z:;-]+[\d.]+pt" src="data:image/svg\+xml;base64,[\w+/=]+"> '
+        r"it is \$\\nosuch\{1\}\$",
+        shown,
+    )
 
 
 def test_a_typical_mistake_on_drawn_numbers_is_named() -> None:

@@ -16,7 +16,9 @@ from html import unescape
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
+from filelock import FileLock  # comes with torch
 
 from detr_mini.classroom import chapters, checks, course, student_wheel
 from detr_mini.classroom.grade import grade
@@ -60,14 +62,6 @@ def nbgrader(*arguments: str, folder: Path) -> str:
     )
     assert result.returncode == 0, result.stderr[-3000:]
     return result.stderr
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = tmp_path_factory.mktemp("courses") / "spring"
-    course.make(made, [NAME], SEED)
-    nbgrader("generate_assignment", NAME, folder=made)
-    return made
 
 
 # --- five students
@@ -127,8 +121,20 @@ def submissions(folder: Path) -> dict[str, Notebook]:
 
 
 @pytest.fixture(scope="module")
-def graded(folder: Path) -> Path:
-    """The course after everyone has handed in, with grades and feedback."""
+def graded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The course when everyone has handed in, with grades and feedback. Of several processes the first one makes it."""
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    with FileLock(shared / "course.lock"):
+        if not (shared / "course").is_dir():
+            graded_course(shared / "course.unfinished").rename(shared / "course")
+    return shared / "course"
+
+
+def graded_course(folder: Path) -> Path:
+    course.make(folder, [NAME], SEED)
+    nbgrader("generate_assignment", NAME, folder=folder)
     for student, notebook in submissions(folder).items():
         place = folder / "submitted" / student / NAME
         shutil.copytree(folder / "release" / NAME, place)
@@ -204,12 +210,14 @@ def test_printing_and_tampering_get_nothing(graded: Path) -> None:
     assert len(scores(graded, "sly")) == 10, "the deleted check is back"
 
 
-def test_feedback_loads_nothing_but_mathjax_and_tells_no_hidden_number(graded: Path) -> None:
+def test_feedback_loads_nothing_and_tells_no_hidden_number(graded: Path) -> None:
     hidden = checks.load(graded / "hidden" / f"{NAME}.pt")
     for student in ("mistaken", "sly"):
         page = (graded / "feedback" / student / NAME / f"{NAME}.html").read_text("utf-8")
-        loaded = re.findall(r"(?:src|href)=\"(?:https?:)?//([^\"]*)", page)
-        assert all("mathjax" in address for address in loaded), loaded
+        assert not re.findall(r"<(?:script|link|img|iframe)[^>]*(?:src|href)=\"(?!data:)[^\"]*\"", page)
+        assert "@import" not in page
+        assert 'alt="K + 1"' in page, "a formula of the prompts, as a picture"
+        assert "$K + 1$" not in page
         assert str(SEED) not in page
         told = re.findall(r"on other numbers, (.*)", unescape(re.sub(r"<[^>]+>", "", page)))
         assert len(told) >= 4
@@ -249,22 +257,26 @@ def test_a_student_checks_alone_with_what_was_handed_out(graded: Path) -> None:
     assert grades["check-changed"].message.startswith("changed: not yet. The queries were compared place by place.")
 
 
-def test_an_endless_loop_and_a_dead_kernel_cost_what_comes_after(graded: Path, tmp_path: Path) -> None:
-    notebook = submissions(graded)["right"]
-    shutil.copy(graded / "release" / NAME / f"{NAME}.pt", tmp_path)
-    for body, seconds, told in (
-        ("while True: pass", 20, "the notebook was stopped after 20 seconds"),
-        ("import os; os._exit(1)", 60, "Python ended before this check was run"),
-    ):
-        spoiled = copy.deepcopy(notebook)
-        cell(spoiled, "proves")["source"] = body
-        (tmp_path / f"{NAME}.ipynb").write_text(json.dumps(spoiled), encoding="utf-8")
-        start = time.monotonic()
-        grades = {one.check: one for one in grade(tmp_path / f"{NAME}.ipynb", graded, seconds)}
-        assert time.monotonic() - start < 90
-        assert grades["hidden-changed"].points == 2
-        assert grades["check-proves"].points == grades["hidden-match_batch"].points == 0
-        assert grades["check-proves"].message.startswith(told)
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        ("while True: pass", "the notebook was stopped after 2 seconds, before this check"),
+        ("import os; os._exit(1)", "Python ended before this check was run"),
+    ],
+)
+def test_an_endless_loop_and_a_dead_kernel_cost_what_comes_after(body: str, told: str, tmp_path: Path) -> None:
+    def check(name: str) -> nbformat.NotebookNode:
+        about = {"grade_id": name, "grade": True, "locked": True, "points": 2}
+        return nbformat.v4.new_code_cell("print('right')", metadata={"nbgrader": about})
+
+    cells = [check("before"), nbformat.v4.new_code_cell(body), check("after"), check("last")]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), tmp_path / "loop.ipynb")
+    (tmp_path / "loop.pt").touch()
+    start = time.monotonic()
+    before, *after = grade(tmp_path / "loop.ipynb", seconds=2)
+    assert time.monotonic() - start < 60
+    assert (before.points, before.message) == (2, "right")
+    assert [(one.points, one.message) for one in after] == [(0, told)] * 2
 
 
 def test_a_forked_kernel_is_interrupted_and_its_end_is_seen(tmp_path: Path) -> None:
@@ -281,7 +293,7 @@ def test_a_forked_kernel_is_interrupted_and_its_end_is_seen(tmp_path: Path) -> N
         "    for body in ('while True: pass', 'import os; os._exit(3)', loaded):\n"
         "        cells = [nbformat.v4.new_code_cell(one) for one in ('x = 1', body, 'print(x)')]\n"
         "        notebook = nbformat.v4.new_notebook(cells=cells)\n"
-        "        client = NotebookClient(notebook, timeout=5, interrupt_on_timeout=True, allow_errors=True)\n"
+        "        client = NotebookClient(notebook, timeout=2, interrupt_on_timeout=True, allow_errors=True)\n"
         "        try:\n"
         "            client.execute()\n"
         "        except DeadKernelError:\n"

@@ -28,6 +28,7 @@ c.ClearSolutions.code_stub = {{"python": "return None  # your code here"}}
 c.OverwriteCells.add_missing_cells = True  # a check that was deleted comes back
 c.ExecutePreprocessor.timeout = 60  # seconds a cell
 c.ExecutePreprocessor.interrupt_on_timeout = True
+c.GenerateFeedback.exporter_class = "detr_mini.classroom.feedback.OfflinePage"  # needs no network
 '''
 
 

@@ -7,11 +7,12 @@ from importlib.metadata import distribution
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent.parent
-# What holds solutions, or how cases are drawn; where students are, a command that needs it says that it is not there.
+# What holds solutions, draws cases or serves nbgrader. Students' commands that need it say that it is not there.
 WITHHELD = (
     "teaching/exercises",
     "classroom/chapters.py",
     "classroom/course.py",
+    "classroom/feedback.py",
     "classroom/kernels.py",
     "classroom/more_variants.py",
     "classroom/notebooks.py",
