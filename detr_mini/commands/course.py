@@ -1,24 +1,30 @@
-"""``detr-mini course``: assignments for a class, and their grading."""
+"""``detr-mini course``: assignments for a class, their grading, and the final project."""
 
 import argparse
+import json
+import os
+import sys
 from pathlib import Path
 
 from detr_mini.commands.options import Commands, add_command, count, count_or_none
-from detr_mini.errors import NotFoundError, UserError
+from detr_mini.errors import ConfigError, NotFoundError, StorageError, UserError
 
 EXAMPLES = [
     "make spring --seed 2027",
     "make spring --chapters 11 12 14",
     "check 11_matcher.ipynb",
     "check handed_in/kim/11_matcher.ipynb --course spring",
+    "score handed_in/kim/run --name kim > lines/kim.jsonl",
+    "leaderboard lines",
 ]
+SECRET = "DETR_MINI_SECRET"
 
 
 def add(commands: Commands) -> None:
     """Add the command with its options."""
-    summary = "make assignments of the book's exercises, and grade them"
+    summary = "make assignments of the book's exercises, grade them, and score the runs of the final project"
     command = add_command(commands, "course", run, summary, EXAMPLES)
-    parts = command.add_subparsers(dest="part", required=True, metavar="make|check")
+    parts = command.add_subparsers(dest="part", required=True, metavar="make|check|score|leaderboard")
     make = parts.add_parser("make", help="write a course folder for nbgrader")
     make.add_argument("folder", type=Path, metavar="DIR", help="a new folder, for the teacher alone")
     make.add_argument("--chapters", nargs="+", default=[], metavar="N", help="such as 11 or 11_matcher (default all)")
@@ -32,14 +38,22 @@ def add(commands: Commands) -> None:
     check.add_argument(
         "--seconds", type=count, default=300, metavar="N", help="how long it may take (default %(default)s)"
     )
+    score = parts.add_parser(
+        "score", help="check a run of the final project, measure it on hidden scenes, print a line"
+    )
+    score.add_argument("folder", type=Path, metavar="RUN", help="the folder that train --out wrote")
+    score.add_argument("--name", metavar="TEXT", help="of the team (default: that of the folder)")
+    leaderboard = parts.add_parser("leaderboard", help="write the page of all lines, DIR/leaderboard.html")
+    leaderboard.add_argument("folder", type=Path, metavar="DIR", help="with the lines of score, in files *.jsonl")
+    for part in (score, leaderboard):
+        part.add_argument(
+            "--secret", metavar="TEXT", help=f"what scenes and signatures are made from (default: ${SECRET})"
+        )
 
 
 def run(options: argparse.Namespace) -> None:
-    """Make or check."""
-    if options.part == "make":
-        _make(options)
-    else:
-        _check(options)
+    """Do one of the parts."""
+    {"make": _make, "check": _check, "score": _score, "leaderboard": _leaderboard}[options.part](options)
 
 
 def _make(options: argparse.Namespace) -> None:
@@ -69,3 +83,32 @@ def _check(options: argparse.Namespace) -> None:
     print(f"{points} of {of} points; questions are graded by a person")
     if points < of:
         raise UserError(f"{options.file} has {points} of {of} points")
+
+
+def _score(options: argparse.Namespace) -> None:
+    from detr_mini.classroom.project import score
+
+    secret = _secret(options)
+    line = score(options.folder, secret, options.name or options.folder.resolve().name)
+    print(json.dumps(line))
+    print(f"AP {line['AP']:.3f} ± {line['error']:.3f} on hidden scenes, {line['minutes']:.1f} minutes", file=sys.stderr)
+
+
+def _leaderboard(options: argparse.Namespace) -> None:
+    from detr_mini.classroom.leaderboard import page
+    from detr_mini.classroom.project import read_lines
+    from detr_mini.files import write_atomically
+
+    lines, target = read_lines(options.folder, _secret(options)), options.folder / "leaderboard.html"
+    try:
+        write_atomically(target, page(lines).encode())
+    except OSError as error:
+        raise StorageError(f"cannot write {target}: {error.strerror or error}") from None
+    print(f"{target}: {len(lines)} detectors, the best is {lines[0]['name']} with AP {lines[0]['AP']:.3f}")
+
+
+def _secret(options: argparse.Namespace) -> str:
+    secret = options.secret or os.environ.get(SECRET)
+    if not secret:
+        raise ConfigError(f"a secret is wanted: --secret TEXT, or export {SECRET}=TEXT, which stays out of the history")
+    return str(secret)
