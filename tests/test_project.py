@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from detr_mini.modeling.config import get_config
 from detr_mini.training.recipe import RECIPES
 from detr_mini.training.train import train
 
+BOOK = Path(__file__).resolve().parent.parent / "book"
 SECRET = "a word of the teacher"
 CONFIG = get_config("nano", hidden_dim=16, nheads=2, enc_layers=1, dec_layers=1, num_queries=25)
 RECIPE = replace(RECIPES["quick"], epochs=2, batch_size=16)
@@ -243,3 +247,68 @@ def test_a_line_of_the_command_is_one_for_the_leaderboard(
 def test_without_a_secret_there_is_no_score(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["course", "score", str(run)]) == 2
     assert "a secret is wanted: --secret TEXT, or export DETR_MINI_SECRET=TEXT" in capsys.readouterr().err
+
+
+# --- the script to start from
+
+
+@pytest.fixture
+def starter() -> Any:
+    spec = importlib.util.spec_from_file_location("project_starter", BOOK / "project_starter.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_what_the_starter_trains_can_be_scored(
+    starter: Any, town: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(starter, "CONFIG", CONFIG)
+    monkeypatch.setattr(starter, "RECIPE", replace(starter.RECIPE, epochs=1))
+    monkeypatch.setattr(starter, "train", partial(train, progress=False))
+    monkeypatch.setattr(sys, "argv", ["starter", "--data", str(town), "--out", str(tmp_path / "mine")])
+    starter.main()
+    assert project.check(tmp_path / "mine")[1] < 10
+
+
+def test_the_starter_stops_a_run_that_would_take_too_long(
+    starter: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for seconds, steps in ((10.0, 6000), (10.0, 5000)):  # a hundred steps take so many seconds
+        times = iter((0.0, seconds))
+        monkeypatch.setattr(starter.time, "perf_counter", lambda times=times: next(times))
+        clock = starter.Clock(steps)
+        clock(20, None)
+        if steps == 6000:
+            with pytest.raises(SystemExit, match="too long"):
+                clock(120, None)
+        else:
+            clock(120, None)
+    assert capsys.readouterr().out.splitlines() == [
+        "6000 steps will take about 10.0 minutes",
+        "5000 steps will take about 8.3 minutes",
+    ]
+
+
+# --- the page
+
+
+def test_the_page_says_what_the_program_checks() -> None:
+    page = (BOOK / "project.md").read_text("utf-8")
+    assert f"at most {project.PARAMETERS:,} parameters" in page
+    assert "draws 500 scenes" in page
+    assert f"the seed {project.SEED}." in page
+    assert project.MINUTES == 10
+
+
+def test_the_table_of_reference_solutions_is_what_was_measured() -> None:
+    page = (BOOK / "project.md").read_text("utf-8")
+    stored = BOOK / "data" / "project.json"
+    found = json.loads(stored.read_text("utf-8")) if stored.exists() else {}
+    for one in found.values():
+        row = f"| `{one['options']}` | {one['AP']:.3f} ± {one['error']:.3f} | {one['AP50']:.3f} |"
+        row += f" {one['minutes']:.1f} | {one['processor_minutes']:.1f} | {one['parameters']:,} |"
+        assert row in page
+    assert page.count(" ± ") == len(found)
