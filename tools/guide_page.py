@@ -4,7 +4,6 @@ All of it stands in the chapters and in the exercises' own tables; after a chang
 """
 
 import re
-from pathlib import Path
 
 from detr_mini.classroom import chapters
 
@@ -13,9 +12,10 @@ HEAD = """<!-- Made by tools/guide_page.py. Change the chapters, or detr_mini/te
 
 # Exercises and questions for a class
 
-For [those who teach](guide.md): how long each exercise takes, how many points an [assignment](teaching.md) gives for it, and which mistakes to expect.
-The mistakes are those that its check tells apart, in the words that students read. Below them stand the chapter's last questions, for a
-discussion, with answers. Minutes are what we reckon for someone who has read the chapter; no class has been timed.
+For [those who teach](guide.md): how long each exercise takes, how many points an [assignment](teaching.md) gives for
+it, and which mistakes to expect. The mistakes are those that its check tells apart, in the words that students read. Below
+them stand the chapter's last questions, for a discussion, with answers. Minutes are what we reckon for someone who has
+read the chapter; no class has been timed.
 """
 
 
@@ -26,7 +26,11 @@ def page() -> str:
 
 def _chapter(chapter: chapters.Chapter) -> str:
     minutes, points = (sum(getattr(task, what) for task in chapter.tasks) for what in ("minutes", "points"))
-    lines = [f"## {chapter.title}", "", f"[The chapter's exercises]({chapter.name}.ipynb#exercises): {minutes} minutes and"]
+    lines = [
+        f"## {chapter.title}",
+        "",
+        f"[The chapter's exercises]({chapter.name}.ipynb#exercises): {minutes} minutes and",
+    ]
     lines[-1] += f" {points} points in all."
     for task in chapter.tasks:
         said = f"`{task.exercise.name}`: {task.level}, {task.minutes} minutes, {task.points} points."

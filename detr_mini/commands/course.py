@@ -14,7 +14,7 @@ EXAMPLES = [
     "make spring --chapters 11 12 14",
     "check 11_matcher.ipynb",
     "check handed_in/kim/11_matcher.ipynb --course spring",
-    "score handed_in/kim/run --name kim > lines/kim.jsonl",
+    "score handed_in/kim/run --name kim",
     "leaderboard lines",
 ]
 SECRET = "DETR_MINI_SECRET"
