@@ -13,9 +13,9 @@ HEAD = """<!-- Made by tools/guide_page.py. Change the chapters, or detr_mini/te
 # Exercises and questions for a class
 
 For [those who teach](guide.md): how long each exercise takes, how many points an [assignment](teaching.md) gives for
-it, and which mistakes to expect. The mistakes are those that its check tells apart, in the words that students read. Below
-them stand the chapter's last questions, for a discussion, with answers. Minutes are what we reckon for someone who has
-read the chapter; no class has been timed.
+it, and which mistakes to expect. The mistakes are those that its check tells apart, in the words that students read.
+Below them stand the chapter's last questions, for a discussion, with answers. Minutes are what we reckon for someone
+who has read the chapter; no class has been timed.
 """
 
 
