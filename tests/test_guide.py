@@ -28,7 +28,10 @@ def test_the_page_of_exercises_is_the_one_that_the_chapters_give() -> None:
 
 
 def test_there_are_cells_to_run_in_every_session() -> None:
-    assert len(CELLS) == GUIDE.count("\n- [`") > 25
+    for part in GUIDE.split("**Run live.**")[1:]:
+        bullets = part.split("**Exercises.**")[0].count("\n- ")
+        assert 3 <= bullets == len(re.findall(r"#cell-", part.split("**Exercises.**")[0]))
+    assert len(CELLS) == 31
     assert GUIDE.count("\n## Session ") == GUIDE.count("**Run live.**") == GUIDE.count("**Exam question.**") == 7
     assert GUIDE.count("*Key.*") == 7
 
