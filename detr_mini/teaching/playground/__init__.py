@@ -1,0 +1,48 @@
+"""The playground: a trained DETR that runs in the page itself, without a kernel, a server or a network.
+
+The model is JavaScript that can be read, in ``engine/``, file by file in the order of its data. Around it goes one
+function, :func:`engine_script`, whose own text makes the worker that it runs in: so it works from a file, too, where a
+page may fetch nothing.
+
+Chapter: *DETR in one page*, ``book/13_one_page``.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+from detr_mini.weights import CHECKPOINTS
+
+FOLDER = Path(__file__).parent
+MODELS = ("mini", "nano")
+# In the order of the data.
+ENGINE = (
+    "arrays",
+    "weights",
+    "backbone",
+    "position_encoding",
+    "attention",
+    "transformer",
+    "detr",
+    "boxes",
+    "matcher",
+    "loss",
+    "answer",
+)
+DOORS = ("readCheckpoint", "fromBase64", "answer")  # what the engine shows of itself
+
+
+def engine_script() -> str:
+    """The engine as a script: a function ``playgroundEngine`` that returns what the page needs of it."""
+    parts = [(FOLDER / "engine" / f"{name}.js").read_text("utf-8") for name in ENGINE]
+    return (
+        "function playgroundEngine() {\n'use strict';\n" + "\n".join(parts) + f"return {{ {', '.join(DOORS)} }};\n}}\n"
+    )
+
+
+def weights_script(name: str) -> str:
+    """The file of a shipped model, byte by byte, as a script: a page from the file system can read no other."""
+    file = base64.b64encode((CHECKPOINTS / f"{name}.safetensors").read_bytes()).decode("ascii")
+    return f"(window.playgroundModels ??= {{}})[{json.dumps(name)}] = {json.dumps(file)};\n"

@@ -1,0 +1,27 @@
+// The door of the engine: what the page asks, and what it is told.
+
+/** @typedef {{picture: Picture, targets: Targets, switches?: Switches}} Question */
+
+/** What one decoder layer says: its answers, the cost of each object for each slot, the pairs, the loss.
+ * @typedef {Answers & {scores: number[], labels: number[], cost: number[][],
+ *   pairs: {slot: number, object: number}[], losses: LossTerms}} Layer */
+
+/** @typedef {{layers: Layer[], seen: Maps, height: number, width: number, padding: Mask,
+ *   milliseconds: number}} Answer */
+
+/**
+ * All that can be seen of one picture.
+ * @param {Question} question
+ * @param {Checkpoint} checkpoint
+ * @returns {Answer}
+ */
+function answer({ picture, targets, switches = NOTHING_BROKEN }, checkpoint) {
+  const start = performance.now(), classes = checkpoint.config.num_classes;
+  const detected = detr(picture, checkpoint, switches);
+  const layers = detected.layers.map(layer => {
+    const { scores, labels } = postprocess(layer.logits, classes);
+    const cost = matchingCost(layer, targets, classes), pairs = match(cost);
+    return { ...layer, scores, labels, cost, pairs, losses: losses(layer, targets, pairs, classes) };
+  });
+  return { ...detected, layers, milliseconds: performance.now() - start };
+}

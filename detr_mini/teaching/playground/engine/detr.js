@@ -1,0 +1,98 @@
+// DETR: backbone, positions, encoder, decoder, two heads. Chapter: Object queries and heads.
+
+/** Answers of one decoder layer: logits (N, K + 1), and boxes (N, 4), center and size as shares of the picture.
+ * @typedef {{logits: Float32Array, boxes: Float32Array}} Answers */
+
+/** @typedef {{layers: Answers[], seen: Maps, height: number, width: number, padding: Mask}} Detected
+ * `height` and `width` of the feature map, in cells */
+
+/** Pixels as a canvas gives them, red, green, blue and opacity from 0 to 255. With `frame` they are padded to its size.
+ * @typedef {{data: ArrayLike<number>, height: number, width: number,
+ *   frame?: {height: number, width: number} | null}} Picture */
+
+/** @type {Switches} */
+const NOTHING_BROKEN = {
+  noPositions: false, noQueries: false, noSelfAttention: false, forgetMask: false, order: null,
+};
+
+/**
+ * Detect the objects in a picture.
+ * @param {Picture} picture
+ * @param {Checkpoint} checkpoint
+ * @param {Switches} switches
+ * @returns {Detected}
+ */
+function detr(picture, { model, config }, switches = NOTHING_BROKEN) {
+  const { image, mask } = pad(picture);
+  const { features, mask: padding } = backbone(image, switches.forgetMask ? null : mask, model.backbone[0].body);
+  const x = linear(features.data, model.input_proj); // (cells, d)
+  const pos = positionEncoding(features, padding, config); // (cells, d)
+  if (switches.noPositions) pos.fill(0);
+  /** @type {Maps} */
+  const seen = { encoder: [], slots: [], cells: [] };
+  const memory = encode(x, pos, padding, model.transformer.encoder, config.nheads, seen); // (cells, d)
+  const queries = queryVectors(model.query_embed.weight, config, switches); // (N, d)
+  const hs = decode(queries, memory, pos, padding, model.transformer.decoder, config.nheads, switches, seen);
+  const layers = hs.map(slots => heads(slots, model));
+  return { layers, seen, height: features.height, width: features.width, padding };
+}
+
+/**
+ * Every slot's class and box, each by itself.
+ * @param {Float32Array} slots (N, d)
+ * @param {Module} model
+ * @returns {Answers}
+ */
+function heads(slots, model) {
+  const [first, second, last] = model.bbox_embed.layers;
+  const boxes = linear(relu(linear(relu(linear(slots, first)), second)), last);
+  return { logits: linear(slots, model.class_embed), boxes: boxes.map(x => 1 / (1 + Math.exp(-x))) };
+}
+
+/**
+ * The object queries, or what a switch makes of them.
+ * @param {Float32Array} weight (N, d)
+ * @param {Config} config
+ * @param {Switches} switches
+ * @returns {Float32Array} (N, d)
+ */
+function queryVectors(weight, { hidden_dim: d }, { noQueries, order }) {
+  if (noQueries) return new Float32Array(weight.length);
+  const out = weight.slice();
+  order?.forEach((from, to) => out.set(weight.subarray(from * d, (from + 1) * d), to * d));
+  return out;
+}
+
+const IMAGENET_MEAN = [0.485, 0.456, 0.406], IMAGENET_STD = [0.229, 0.224, 0.225];
+
+/**
+ * A normalized picture in the top left corner of its frame, zeros around it, and a mask that says where they are.
+ * @param {Picture} picture
+ * @returns {{image: FeatureMap, mask: Mask}}
+ */
+function pad({ data, height, width, frame }) {
+  const wide = frame ?? { height, width }, pixels = new Float32Array(wide.height * wide.width * 3);
+  const mask = frame ? new Uint8Array(wide.height * wide.width).fill(1) : null;
+  for (let i = 0; i < height * width; i += 1) {
+    const at = Math.floor(i / width) * wide.width + i % width;
+    for (let c = 0; c < 3; c += 1) pixels[3 * at + c] = (data[4 * i + c] / 255 - IMAGENET_MEAN[c]) / IMAGENET_STD[c];
+    if (mask) mask[at] = 0;
+  }
+  return { image: { data: pixels, ...wide, channels: 3 }, mask };
+}
+
+/**
+ * What each slot says: its likeliest class without "no object", and that class's probability.
+ * @param {Float32Array} logits (N, K + 1)
+ * @param {number} classes K
+ * @returns {{scores: number[], labels: number[], probabilities: Float32Array}}
+ */
+function postprocess(logits, classes) {
+  const probabilities = softmax(logits.slice(), classes + 1), scores = [], labels = [];
+  for (let start = 0; start < logits.length; start += classes + 1) {
+    const row = probabilities.subarray(start, start + classes);
+    scores.push(Math.max(...row));
+    labels.push(row.indexOf(Math.max(...row)));
+  }
+  return { scores, labels, probabilities };
+}
