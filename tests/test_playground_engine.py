@@ -200,7 +200,7 @@ def test_the_hungarian_algorithm_finds_the_least_sum() -> None:
 
     rng = np.random.default_rng(0)
     tables = [rng.normal(size=(rng.integers(1, 31), 25)).round(int(rng.integers(0, 4))) for _ in range(200)]
-    script = engine_script().replace("answer }", "match }")
+    script = engine_script().replace("serve };", "match };")
     program = "const { tables, engine } = JSON.parse(require('fs').readFileSync(0)); const { match } = new Function("
     program += "engine + 'return playgroundEngine()')(); console.log(JSON.stringify(tables.map(match)))"
     asked = json.dumps({"tables": [table.tolist() for table in tables], "engine": script})

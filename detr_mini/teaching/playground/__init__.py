@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import shutil
 from pathlib import Path
 
 from detr_mini.weights import CHECKPOINTS
@@ -31,7 +33,8 @@ ENGINE = (
     "loss",
     "answer",
 )
-DOORS = ("readCheckpoint", "fromBase64", "answer")  # what the engine shows of itself
+DOORS = ("readCheckpoint", "fromBase64", "answer", "serve")  # what the engine shows of itself
+PAGE = ("dom", "scene", "draw", "view", "app", "tools", "stage", "panels", "said", "tour", "main")
 
 
 def engine_script() -> str:
@@ -46,3 +49,24 @@ def weights_script(name: str) -> str:
     """The file of a shipped model, byte by byte, as a script: a page from the file system can read no other."""
     file = base64.b64encode((CHECKPOINTS / f"{name}.safetensors").read_bytes()).decode("ascii")
     return f"(window.playgroundModels ??= {{}})[{json.dumps(name)}] = {json.dumps(file)};\n"
+
+
+def page_script() -> str:
+    """What the page does around the engine, as a script that starts every playground on it."""
+    parts = [(FOLDER / "page" / f"{name}.js").read_text("utf-8") for name in PAGE]
+    start = "document.querySelectorAll('.playground:not([data-ready])').forEach(root => {\n"
+    start += "  root.dataset.ready = 1; playground(root);\n});\n"
+    return "(function () {\n'use strict';\n" + "\n".join(parts) + start + "})();\n"
+
+
+def write(folder: str | os.PathLike[str]) -> None:
+    """Write all that the page needs of the playground: scripts, models and its style."""
+    from detr_mini.teaching.playground.town import town_script
+
+    target = Path(folder)
+    target.mkdir(parents=True, exist_ok=True)
+    files = {"page": page_script(), "engine": engine_script(), "town": town_script()}
+    files |= {name: weights_script(name) for name in MODELS}
+    for name, text in files.items():
+        (target / f"{name}.js").write_text(text, "utf-8")
+    shutil.copyfile(FOLDER / "playground.css", target / "playground.css")

@@ -25,3 +25,21 @@ function answer({ picture, targets, switches = NOTHING_BROKEN }, checkpoint) {
   });
   return { ...detected, layers, milliseconds: performance.now() - start };
 }
+
+/**
+ * Answer in a worker: a file makes the model, a question is answered, and whatever goes wrong is told.
+ * @param {{onmessage: any, postMessage: (message: any) => void}} worker
+ */
+function serve(worker) {
+  /** @type {Checkpoint} */
+  let checkpoint;
+  worker.onmessage = (/** @type {{data: {file?: string, question?: Question}}} */ { data }) => {
+    try {
+      if (data.file) checkpoint = readCheckpoint(fromBase64(data.file));
+      const { config, classNames } = checkpoint;
+      worker.postMessage(data.question ? { answer: answer(data.question, checkpoint) } : { config, classNames });
+    } catch (error) {
+      worker.postMessage({ fault: String(error) });
+    }
+  };
+}

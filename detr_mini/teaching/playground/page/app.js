@@ -1,0 +1,127 @@
+// The state of the playground, and what happens when it changes: draw, ask, show.
+
+/** @typedef {{root: HTMLElement, town: Town, ending: string, source: () => any,
+ *   pen: CanvasRenderingContext2D, overlay: CanvasRenderingContext2D, grounds: {[name: string]: HTMLImageElement},
+ *   scene: Scene, past: Scene[], thing: number, brush: boolean, objects: Seen[],
+ *   model: string, names: {[id: string]: string}, worker: Worker | null, busy: boolean, again: boolean,
+ *   answer: Answer | null, fault: string,
+ *   tab: string, slot: number, layer: number, head: number, cell: number, threshold: number,
+ *   switches: Switches, frame: string, slots: SlotMap | null, parts: {[name: string]: any}}} App
+ * `thing` is the index of the one that is chosen, or -1; `head` -1 is the mean of all */
+
+/** Where the boxes of each slot fell on 500 pictures: x and y of each center, from 0 to 255.
+ * @typedef {{pictures: number, centers: Uint8Array}} SlotMap */
+
+const FRAME = { height: 128, width: 168 }; // of a batch in which another picture is larger
+
+/**
+ * Change the scene, so that it can be undone.
+ * @param {App} app
+ * @param {Partial<Scene>} change
+ */
+function change(app, change) {
+  remember(app);
+  Object.assign(app.scene, structuredClone(change));
+  app.thing = Math.min(app.thing, app.scene.things.length - 1);
+  redraw(app);
+}
+
+/**
+ * Keep the scene as it is now, to come back to it.
+ * @param {App} app
+ */
+function remember(app) {
+  app.past.push(structuredClone(app.scene));
+  if (app.past.length > 100) app.past.shift();
+}
+
+/**
+ * @param {App} app
+ */
+function undo(app) {
+  const before = app.past.pop();
+  if (!before) return;
+  app.scene = before;
+  app.thing = Math.min(app.thing, before.things.length - 1);
+  redraw(app);
+}
+
+/**
+ * Change one thing of the scene.
+ * @param {App} app
+ * @param {Partial<Thing>} change
+ */
+function changeThing(app, change) {
+  const { things } = app.scene;
+  if (things[app.thing]) things[app.thing] = within({ ...things[app.thing], ...change }, app.town);
+}
+
+/**
+ * Draw the scene, see what there is to be found, and ask the model.
+ * @param {App} app
+ */
+function redraw(app) {
+  drawScene(app.pen, app.scene, app.town, app.grounds[app.scene.ground + app.scene.hour]);
+  app.objects = objectsOf(app.scene, app.town);
+  ask(app);
+  show(app);
+}
+
+/**
+ * Ask the model; where it is still busy, once more when it has answered.
+ * @param {App} app
+ */
+function ask(app) {
+  app.again = app.busy;
+  if (app.busy || !app.worker) return;
+  app.busy = true;
+  const picture = pictureOf(app.pen, app.town, app.scene.noise);
+  if (app.scene.noise) showNoise(app, picture);
+  const targets = { labels: app.objects.map(one => one.label), boxes: app.objects.map(one => one.box) };
+  const frame = app.frame === 'alone' ? null : FRAME;
+  const switches = { ...app.switches, forgetMask: app.frame === 'forgotten' };
+  app.worker.postMessage({ question: { picture: { ...picture, frame }, targets, switches } });
+}
+
+/**
+ * Let the reader see the noise that the model sees.
+ * @param {App} app
+ * @param {{data: Uint8ClampedArray, width: number, height: number}} picture
+ */
+function showNoise({ pen }, { data, width, height }) {
+  const small = hiddenCanvas(width, height);
+  small.putImageData(new ImageData(new Uint8ClampedArray(data), width, height), 0, 0);
+  pen.imageSmoothingEnabled = false;
+  pen.drawImage(small.canvas, 0, 0, width, height);
+  pen.imageSmoothingEnabled = true;
+}
+
+/**
+ * Make the worker from the engine's own text, which works from a file, too, and give it a model.
+ * @param {App} app
+ * @param {string} file of the model, base64
+ */
+function startModel(app, file) {
+  app.worker?.terminate();
+  const text = `(${app.source})().serve(self);`;
+  app.worker = new Worker(URL.createObjectURL(new Blob([text], { type: 'text/javascript' })));
+  app.busy = true;
+  app.worker.onmessage = ({ data }) => hear(app, data);
+  app.worker.onerror = event => hear(app, { fault: event.message });
+  app.worker.postMessage({ file });
+}
+
+/**
+ * What the worker says: that the model is there, an answer, or what went wrong.
+ * @param {App} app
+ * @param {{classNames?: {[id: string]: string}, answer?: Answer, fault?: string}} data
+ */
+function hear(app, data) {
+  app.busy = false;
+  app.fault = data.fault ?? '';
+  if (data.classNames) { app.names = data.classNames; app.again = true; }
+  if (data.answer) app.answer = data.answer;
+  if (app.answer) app.layer = Math.min(app.layer, app.answer.layers.length - 1);
+  if (app.again) ask(app);
+  show(app);
+}

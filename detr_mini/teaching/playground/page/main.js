@@ -1,0 +1,116 @@
+// From a button to a playground.
+
+/** @typedef {{town: Town, models: {[name: string]: string}, slots: string, engine: () => any}} Loaded */
+
+/**
+ * Wait for the reader, then fetch what is needed and begin.
+ * @param {HTMLElement} root
+ */
+function playground(root) {
+  const start = root.querySelector('button');
+  const begin = async () => {
+    if (!start || start.disabled) return;
+    start.disabled = true;
+    start.textContent = 'The playground is loading …';
+    try {
+      for (const name of ['town', 'engine', 'mini']) await load(root, name);
+      await open(root);
+    } catch (error) {
+      start.textContent = `It could not be loaded: ${error instanceof Error ? error.message : error}`;
+    }
+  };
+  start?.addEventListener('click', begin);
+  if (location.hash.startsWith('#scene=')) begin();
+}
+
+/**
+ * Load a script that lies beside the others; in a notebook it is there already.
+ * @param {HTMLElement} root
+ * @param {string} name
+ * @returns {Promise<void>}
+ */
+function load(root, name) {
+  const folder = root.dataset.folder;
+  if (!folder) return Promise.resolve();
+  return new Promise((done, fail) => {
+    const script = element('script', { src: `${folder}/${name}.js` });
+    script.onload = () => done();
+    script.onerror = () => fail(new Error(`${script.src} is missing`));
+    document.head.append(script);
+  });
+}
+
+/**
+ * @param {Town} town
+ * @returns {Promise<{[name: string]: HTMLImageElement}>} a picture for each ground at each hour
+ */
+async function readGrounds(town) {
+  /** @type {{[name: string]: HTMLImageElement}} */
+  const pictures = {};
+  for (const [name, ground] of Object.entries(town.grounds))
+    for (const [hour, src] of Object.entries(ground.pictures)) {
+      pictures[name + hour] = element('img', { src, alt: '' });
+      await pictures[name + hour].decode();
+    }
+  return pictures;
+}
+
+/**
+ * @param {HTMLElement} root
+ */
+async function open(root) {
+  const page = /** @type {any} */ (window), town = /** @type {Town} */ (page.playgroundTown);
+  const [width, height] = [town.width * town.scale, town.height * town.scale];
+  const pen = hiddenCanvas(width, height), overlay = element('canvas', {
+    width, height, tabindex: 0, role: 'application', 'aria-label': 'The scene', 'aria-describedby': 'keys-of-the-scene',
+  });
+  const linked = fromAddress(location.hash, town);
+  /** @type {App} */
+  const app = {
+    root, town, ending: root.dataset.ending ?? '.html', source: page.playgroundEngine, pen,
+    overlay: overlay.getContext('2d'), grounds: await readGrounds(town),
+    scene: linked ?? structuredClone(SITUATIONS['A street']), past: [], thing: -1, brush: false, objects: [],
+    model: 'mini', names: {}, worker: null, busy: false, again: false, answer: null, fault: '',
+    tab: 'boxes', slot: 0, layer: 5, head: -1, cell: 100, threshold: 0.5,
+    switches: { noPositions: false, noQueries: false, noSelfAttention: false, forgetMask: false, order: null },
+    frame: 'alone', slots: page.playgroundSlots ?? null, parts: {},
+  };
+  build(app);
+  startModel(app, page.playgroundModels.mini);
+  redraw(app);
+}
+
+/**
+ * Put everything where the still picture was.
+ * @param {App} app
+ */
+function build(app) {
+  const scene = app.pen.canvas;
+  scene.setAttribute('aria-hidden', 'true');
+  app.parts.said = element('p', { class: 'said', role: 'status' });
+  const keys = element('p', { class: 'keys', id: 'keys-of-the-scene' }, 'Keys on the picture: n for the next thing, '
+    + 'arrows to move it, + and − for its size, f to flip, c to copy, [ and ] to put it behind or in front, Delete.');
+  const stage = element('div', { class: 'stage' }, scene, app.overlay.canvas);
+  const left = element('div', { class: 'left' }, stage, app.parts.said, shelf(app), thingBar(app), keys);
+  const side = tabs(app);
+  side.prepend(chips(app));
+  const bars = [sceneBar(app), modelBar(app)], guide = tour(app);
+  app.root.replaceChildren(guide, ...bars, element('div', { class: 'both' }, left, side));
+  listenToPointers(app);
+  listenToKeys(app);
+}
+
+/**
+ * @param {App} app
+ * @returns {HTMLElement}
+ */
+function modelBar(app) {
+  const words = { mini: 'mini (6 decoder layers)', nano: 'nano (3 decoder layers)' };
+  return element('div', { class: 'bar' }, choice('Model', words, app.model, async name => {
+    app.model = name;
+    await load(app.root, name);
+    startModel(app, /** @type {any} */ (window).playgroundModels[name]);
+    app.layer = 5;
+    ask(app);
+  }));
+}
