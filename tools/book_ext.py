@@ -3,7 +3,8 @@ network.
 
 A page gets the text alternatives of its figures, links to cells and terms, a line of facts under its title (level,
 times, the notebook to take away) and frames around its goals and questions. ``{detr-diagram}`` draws the diagram on a
-page that is no notebook, ``{execution-status}`` tells of the runs that made the outputs.
+page that is no notebook, ``{playground}`` the live detector, ``{execution-status}`` tells of the runs that made the
+outputs.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from sphinx.errors import ExtensionError
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
+from detr_mini.teaching import playground
 from detr_mini.teaching.diagram import diagram, inlined
 
 log = logging.getLogger(__name__)
@@ -169,6 +171,17 @@ class DetrDiagram(SphinxDirective):
         return [nodes.raw("", inlined(diagram()._repr_html_()), format="html")]
 
 
+class Playground(SphinxDirective):
+    """The playground's still picture, and the button that starts it; its content stands in where there is no Sphinx."""
+
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        up = "../" * self.env.docname.count("/")
+        html = playground.shell(f"{up}_static/playground", f"{up}_static/playground.webp")
+        return [nodes.raw("", html, format="html")]
+
+
 class ExecutionStatus(SphinxDirective):
     """When and how long each notebook ran, with which versions: ``book/execution.json``, which tools/nb.py writes."""
 
@@ -219,6 +232,7 @@ def finish_site(app: Sphinx, exception: Exception | None) -> None:
         return
     for path in (Path(app.srcdir) / "book").glob("*.ipynb"):
         (Path(app.outdir) / "book" / path.name).write_text(without_outputs(path.read_text("utf-8")), "utf-8")
+    playground.write(Path(app.outdir) / "_static" / "playground")
     finish(Path(app.outdir))
 
 
@@ -255,6 +269,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.add_js_file("book.js", loading_method="defer")
     app.add_directive("detr-diagram", DetrDiagram)
     app.add_directive("execution-status", ExecutionStatus)
+    app.add_directive("playground", Playground)
     app.connect("config-inited", offer_launch)
     app.connect("source-read", prepare_notebook)
     app.connect("doctree-read", link_cells)

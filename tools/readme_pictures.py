@@ -1,6 +1,6 @@
-"""Make the README's pictures again: slots, detections, and a page of the built book.
+"""Make the README's pictures again, slots, detections and a page of the built book, and the playground's still.
 
-    .venv/bin/python tools/readme_pictures.py              # slots.png, detections.webp and page.png in book/_static
+    .venv/bin/python tools/readme_pictures.py              # slots.png and so on in book/_static
     .venv/bin/python tools/readme_pictures.py page.png     # one of them; `make book` first
 
 The page wants a Chromium, as ``tools/look.py`` does.
@@ -21,7 +21,7 @@ from playwright.sync_api import sync_playwright
 import detr_mini
 from detr_mini import interpret, plots
 from detr_mini.data import CocoDetection, draw_scene, eval_transforms, make_data
-from detr_mini.teaching import pictures
+from detr_mini.teaching import pictures, playground
 from detr_mini.teaching.notebook import setup
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -69,7 +69,23 @@ def page() -> Image.Image:
         return Image.open(io.BytesIO(tab.screenshot())).convert("RGB")
 
 
-MAKERS = {"slots.png": slots, "detections.webp": detections, "page.png": page}
+def still() -> Image.Image:
+    """The playground's first scene and its slots, for where no script runs."""
+    program = find_chromium()
+    if program is None:
+        raise SystemExit("a picture of the playground wants a Chromium")
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        playground.write(folder)
+        (Path(folder) / "page.html").write_text(f'<!doctype html><meta charset="utf-8">{playground.shell(".", "")}')
+        tab = launch(playwright, program).new_page(viewport={"width": 1040, "height": 1200})
+        tab.goto((Path(folder) / "page.html").as_uri())
+        tab.add_style_tag(path=STATIC / "book.css")
+        tab.click("button.start")
+        tab.locator(".said", has_text=" ms").wait_for(timeout=60_000)
+        return Image.open(io.BytesIO(tab.locator(".both").screenshot())).convert("RGB").crop((0, 0, 1008, 460))
+
+
+MAKERS = {"slots.png": slots, "detections.webp": detections, "page.png": page, "playground.webp": still}
 
 
 def main() -> None:

@@ -13,8 +13,14 @@ import base64
 import json
 import os
 import shutil
+from html import escape
 from pathlib import Path
 
+from safetensors.torch import load_file
+
+from detr_mini.teaching.interactive.figure import KEYS, Interactive
+from detr_mini.teaching.notebook import book_data
+from detr_mini.teaching.playground.town import town_script
 from detr_mini.weights import CHECKPOINTS
 
 FOLDER = Path(__file__).parent
@@ -36,12 +42,19 @@ ENGINE = (
 DOORS = ("readCheckpoint", "fromBase64", "answer", "serve")  # what the engine shows of itself
 PAGE = ("dom", "scene", "draw", "view", "app", "tools", "stage", "panels", "said", "tour", "main")
 
+STILL = (
+    "A street of Tiny Town with a tree, a bus, a house, a balloon and a person, each with the box and the score that "
+    "the model gives it. Beside it 25 small fields, one for each slot, of which five carry the name of a class."
+)
+
 
 def engine_script() -> str:
-    """The engine as a script: a function ``playgroundEngine`` that returns what the page needs of it."""
+    """The engine as a script: a function ``playgroundEngine`` that gives what the page needs of it."""
     parts = [(FOLDER / "engine" / f"{name}.js").read_text("utf-8") for name in ENGINE]
     return (
-        "function playgroundEngine() {\n'use strict';\n" + "\n".join(parts) + f"return {{ {', '.join(DOORS)} }};\n}}\n"
+        "globalThis.playgroundEngine = function () {\n'use strict';\n"
+        + "\n".join(parts)
+        + f"return {{ {', '.join(DOORS)} }};\n}};\n"
     )
 
 
@@ -59,14 +72,55 @@ def page_script() -> str:
     return "(function () {\n'use strict';\n" + "\n".join(parts) + start + "})();\n"
 
 
-def write(folder: str | os.PathLike[str]) -> None:
-    """Write all that the page needs of the playground: scripts, models and its style."""
-    from detr_mini.teaching.playground.town import town_script
+def slots_script() -> str:
+    """Where each slot's boxes fell on 500 pictures, one byte a coordinate; nothing where the book's data is not."""
+    maps = {}
+    for name in MODELS:
+        try:
+            watched = load_file(book_data("watched") / f"{name}.safetensors")
+        except FileNotFoundError:
+            continue
+        centers = (watched["boxes"][-1].float()[..., :2] * 255).round().byte()  # (P, N, 2)
+        packed = base64.b64encode(centers.transpose(0, 1).contiguous().numpy().tobytes()).decode("ascii")
+        maps[name] = {"pictures": centers.shape[0], "centers": packed}
+    return f"window.playgroundSlots = {json.dumps(maps)};\n"
 
+
+def write(folder: str | os.PathLike[str]) -> None:
+    """Write all that a page needs of the playground into a folder: scripts, models and its style."""
     target = Path(folder)
     target.mkdir(parents=True, exist_ok=True)
-    files = {"page": page_script(), "engine": engine_script(), "town": town_script()}
+    files = {"page": page_script(), "engine": engine_script(), "town": town_script(), "slots": slots_script()}
     files |= {name: weights_script(name) for name in MODELS}
     for name, text in files.items():
         (target / f"{name}.js").write_text(text, "utf-8")
     shutil.copyfile(FOLDER / "playground.css", target / "playground.css")
+
+
+def shell(folder: str, still: str) -> str:
+    """What stands on a page until a reader starts the playground, and where no script runs.
+
+    Args:
+        folder: where :func:`write` wrote to, as an address.
+        still: address of the picture that is shown.
+    """
+    loaded = sum(len(text) for text in (weights_script("mini"), engine_script(), town_script(), slots_script()))
+    return (
+        f'<link rel="stylesheet" href="{folder}/playground.css">\n'
+        f'<div class="playground" data-folder="{folder}" data-ending=".html">\n'
+        f'<img src="{still}" alt="{escape(STILL)}">\n'
+        f'<button type="button" class="start" hidden>Start the playground ({loaded / 1e6:.1f} MB)</button>\n'
+        f'</div>\n<script src="{folder}/page.js" defer></script>\n'
+    )
+
+
+def show() -> Interactive:
+    """The playground as the output of a notebook's cell, with all that it needs inside."""
+    scripts = [engine_script(), town_script(), slots_script(), *map(weights_script, MODELS), page_script()]
+    style = (FOLDER / "playground.css").read_text("utf-8")
+    html = (
+        f'<style>{style}</style>\n<div class="playground" data-ending=".ipynb" {KEYS}>\n'
+        '<button type="button" class="start" hidden>Start the playground</button>\n</div>\n'
+        + "".join(f"<script>{script}</script>\n" for script in scripts)
+    )
+    return Interactive(html, STILL)

@@ -28,8 +28,7 @@ function detr(picture, { model, config }, switches = NOTHING_BROKEN) {
   const x = linear(features.data, model.input_proj); // (cells, d)
   const pos = positionEncoding(features, padding, config); // (cells, d)
   if (switches.noPositions) pos.fill(0);
-  /** @type {Maps} */
-  const seen = { encoder: [], slots: [], cells: [] };
+  const seen = nothingSeen();
   const memory = encode(x, pos, padding, model.transformer.encoder, config.nheads, seen); // (cells, d)
   const queries = queryVectors(model.query_embed.weight, config, switches); // (N, d)
   const hs = decode(queries, memory, pos, padding, model.transformer.decoder, config.nheads, switches, seen);

@@ -9,6 +9,13 @@
  * @typedef {{encoder: Float32Array[], slots: Float32Array[], cells: Float32Array[]}} Maps */
 
 /**
+ * @returns {Maps}
+ */
+function nothingSeen() {
+  return { encoder: [], slots: [], cells: [] };
+}
+
+/**
  * @param {Float32Array} x (cells, d): the feature map
  * @param {Float32Array} pos (cells, d)
  * @param {Mask} padding (cells)

@@ -6,11 +6,11 @@
  *   model: string, names: {[id: string]: string}, worker: Worker | null, busy: boolean, again: boolean,
  *   answer: Answer | null, fault: string,
  *   tab: string, slot: number, layer: number, head: number, cell: number, threshold: number,
- *   switches: Switches, frame: string, slots: SlotMap | null, parts: {[name: string]: any}}} App
+ *   switches: Switches, frame: string, slots: {[model: string]: SlotMap}, parts: {[name: string]: any}}} App
  * `thing` is the index of the one that is chosen, or -1; `head` -1 is the mean of all */
 
-/** Where the boxes of each slot fell on 500 pictures: x and y of each center, from 0 to 255.
- * @typedef {{pictures: number, centers: Uint8Array}} SlotMap */
+/** Where the boxes of each slot fell on 500 pictures: x and y of each center, from 0 to 255, as base64.
+ * @typedef {{pictures: number, centers: string}} SlotMap */
 
 const FRAME = { height: 128, width: 168 }; // of a batch in which another picture is larger
 
@@ -124,4 +124,14 @@ function hear(app, data) {
   if (app.answer) app.layer = Math.min(app.layer, app.answer.layers.length - 1);
   if (app.again) ask(app);
   show(app);
+  keepInAddress(app);
+}
+
+/**
+ * Once the reader has changed something, the address holds the scene: to come back to, or to hand on.
+ * @param {App} app
+ */
+function keepInAddress({ scene, past, parts }) {
+  clearTimeout(parts.keeping);
+  if (past.length) parts.keeping = setTimeout(() => history.replaceState(null, '', toAddress(scene)), 500);
 }

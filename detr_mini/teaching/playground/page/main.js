@@ -8,12 +8,13 @@
  */
 function playground(root) {
   const start = root.querySelector('button');
+  if (start) start.hidden = false; // without this script it would do nothing
   const begin = async () => {
     if (!start || start.disabled) return;
     start.disabled = true;
     start.textContent = 'The playground is loading …';
     try {
-      for (const name of ['town', 'engine', 'mini']) await load(root, name);
+      for (const name of ['town', 'engine', 'slots', 'mini']) await load(root, name);
       await open(root);
     } catch (error) {
       start.textContent = `It could not be loaded: ${error instanceof Error ? error.message : error}`;
@@ -73,9 +74,11 @@ async function open(root) {
     model: 'mini', names: {}, worker: null, busy: false, again: false, answer: null, fault: '',
     tab: 'boxes', slot: 0, layer: 5, head: -1, cell: 100, threshold: 0.5,
     switches: { noPositions: false, noQueries: false, noSelfAttention: false, forgetMask: false, order: null },
-    frame: 'alone', slots: page.playgroundSlots ?? null, parts: {},
+    frame: 'alone', slots: page.playgroundSlots, parts: {},
   };
+  Object.assign(root, { app }); // for whoever looks in with the browser's tools
   build(app);
+  app.parts.tour.hidden = linked !== null;
   startModel(app, page.playgroundModels.mini);
   redraw(app);
 }
@@ -87,30 +90,43 @@ async function open(root) {
 function build(app) {
   const scene = app.pen.canvas;
   scene.setAttribute('aria-hidden', 'true');
-  app.parts.said = element('p', { class: 'said', role: 'status' });
+  app.parts.said = element('p', { class: 'said', 'aria-hidden': 'true' });
+  app.parts.aloud = element('p', { class: 'aloud', role: 'status' });
   const keys = element('p', { class: 'keys', id: 'keys-of-the-scene' }, 'Keys on the picture: n for the next thing, '
     + 'arrows to move it, + and − for its size, f to flip, c to copy, [ and ] to put it behind or in front, Delete.');
   const stage = element('div', { class: 'stage' }, scene, app.overlay.canvas);
-  const left = element('div', { class: 'left' }, stage, app.parts.said, shelf(app), thingBar(app), keys);
+  const left = element('div', { class: 'left' });
+  left.append(stage, app.parts.said, app.parts.aloud, shelf(app), thingBar(app), keys);
   const side = tabs(app);
   side.prepend(chips(app));
-  const bars = [sceneBar(app), modelBar(app)], guide = tour(app);
-  app.root.replaceChildren(guide, ...bars, element('div', { class: 'both' }, left, side));
+  const bar = sceneBar(app);
+  bar.prepend(modelChoice(app));
+  app.parts.tour = tour(app);
+  app.root.replaceChildren(app.parts.tour, bar, element('div', { class: 'both' }, left, side));
   listenToPointers(app);
   listenToKeys(app);
+  addEventListener('hashchange', () => openAddress(app));
 }
 
 /**
  * @param {App} app
  * @returns {HTMLElement}
  */
-function modelBar(app) {
-  const words = { mini: 'mini (6 decoder layers)', nano: 'nano (3 decoder layers)' };
-  return element('div', { class: 'bar' }, choice('Model', words, app.model, async name => {
+function modelChoice(app) {
+  return choice('Model', { mini: 'mini', nano: 'nano' }, app.model, async name => {
     app.model = name;
     await load(app.root, name);
     startModel(app, /** @type {any} */ (window).playgroundModels[name]);
     app.layer = 5;
     ask(app);
-  }));
+  });
+}
+
+/**
+ * Another link was opened on the same page.
+ * @param {App} app
+ */
+function openAddress(app) {
+  const scene = fromAddress(location.hash, app.town);
+  if (scene) change(app, scene);
 }

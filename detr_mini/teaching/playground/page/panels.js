@@ -42,18 +42,31 @@ function tell(app) {
   if (fault) { say(app, 'The model cannot answer: ' + fault); return; }
   if (!answer) { say(app, 'The model is read …'); return; }
   const last = answer.layers[answer.layers.length - 1];
-  const found = last.scores.flatMap((score, slot) =>
-    score < app.threshold ? [] : [`${nameOf(app, last.labels[slot])} ${score.toFixed(2)} (slot ${slot})`]);
+  const sure = last.scores.map((_, slot) => slot).filter(slot => last.scores[slot] >= app.threshold);
+  const found = sure.length > 6 ? counted(sure.map(slot => nameOf(app, last.labels[slot])))
+    : sure.map(slot => `${nameOf(app, last.labels[slot])} ${last.scores[slot].toFixed(2)}`);
   const objects = app.objects.length === 1 ? '1 object' : `${app.objects.length} objects`;
   say(app, `${objects} to be found. Found: ${found.join(', ') || 'nothing'}. ${Math.round(answer.milliseconds)} ms.`);
 }
 
 /**
+ * @param {string[]} names
+ * @returns {string[]} each name once, with how often it is there
+ */
+function counted(names) {
+  return [...new Set(names)].map(name => `${names.filter(one => one === name).length} × ${name}`);
+}
+
+/**
+ * Show words, and have them read aloud once they stay: while a thing is dragged they change many times a second.
  * @param {App} app
  * @param {string} words
  */
-function say(app, words) {
-  if (app.parts.said.textContent !== words) app.parts.said.textContent = words;
+function say({ parts }, words) {
+  if (parts.said.textContent === words) return;
+  parts.said.textContent = words;
+  clearTimeout(parts.saying);
+  parts.saying = setTimeout(() => { parts.aloud.textContent = words; }, 800);
 }
 
 /**
@@ -201,7 +214,7 @@ function slotMapRow(app) {
   const row = checkbox('Where its boxes fell on 500 pictures', false, () => show(app));
   app.parts.map = row.querySelector('input');
   const more = element('a', { href: '16_slots' + app.ending }, 'What queries learn');
-  return element('div', { hidden: !app.slots }, row, ' (', more, ')');
+  return element('div', { hidden: !app.slots.mini }, row, ' (', more, ')');
 }
 
 /**

@@ -33,7 +33,7 @@ function thingAt({ scene, town }, x, y) {
 function onGrip({ scene, town, thing }, x, y) {
   if (!scene.things[thing]) return false;
   const [, top, right] = extent(scene.things[thing], town);
-  return Math.hypot(x - right, y - top) < 4;
+  return Math.hypot(x - right - 1, y - top + 1) < 4;
 }
 
 /**

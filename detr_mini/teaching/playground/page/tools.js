@@ -57,10 +57,9 @@ function sceneBar(app) {
  * @param {App} app
  */
 async function copyLink(app) {
-  const address = location.href.replace(/#.*/, '') + toAddress(app.scene);
   history.replaceState(null, '', toAddress(app.scene));
   try {
-    await navigator.clipboard.writeText(address);
+    await navigator.clipboard.writeText(location.href);
     say(app, 'The link to this scene is copied.');
   } catch {
     say(app, 'The link to this scene stands in the address bar now.');

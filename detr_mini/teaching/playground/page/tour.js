@@ -42,7 +42,7 @@ function tour(app) {
     back.disabled = step === 0;
     next.disabled = step === TOUR.length - 1;
     TOUR[step][1](app);
-    if (app.parts.said) show(app);
+    show(app);
   };
   const back = button('Back', () => go(step - 1)), next = button('Next', () => go(step + 1));
   const box = element('div', { class: 'tour', role: 'group', 'aria-label': 'A tour of six steps' }, said,

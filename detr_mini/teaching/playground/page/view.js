@@ -114,13 +114,27 @@ function drawWords(pen, words, left, top, colour) {
  */
 function drawSlot(app, answer) {
   drawMap(app, answer, rowOf(answer.seen.cells[app.layer], app.slot, app.head, answer), 0.75);
-  if (app.slots && app.parts.map?.checked) drawSlotMap(app, app.slots);
+  if (app.parts.map.checked && app.slots[app.model]) drawSlotMap(app, app.slots[app.model]);
   answer.layers.forEach((layer, number) => {
-    if (number < app.layer) drawBox(app, boxOf(layer, app.slot), '#9aa1a9', 2, '', [6, 6]);
+    if (number < app.layer) drawEarlier(app, boxOf(layer, app.slot), (number + 1) / app.layer);
   });
   const now = answer.layers[app.layer], label = now.labels[app.slot];
   const words = `slot ${app.slot}: ${nameOf(app, label)} ${now.scores[app.slot].toFixed(2)}`;
   drawBox(app, boxOf(now, app.slot), colourOf(app, label), 5, words);
+}
+
+/**
+ * The box of an earlier layer, the fainter the earlier.
+ * @param {App} app
+ * @param {Box} box
+ * @param {number} share
+ */
+function drawEarlier(app, box, share) {
+  const pen = app.overlay;
+  pen.setLineDash([7, 5]);
+  Object.assign(pen, { lineWidth: 2, strokeStyle: `rgba(255, 255, 255, ${0.35 + 0.5 * share})` });
+  pen.strokeRect(...placed(app, box));
+  pen.setLineDash([]);
 }
 
 /**
@@ -164,11 +178,11 @@ function drawMap(app, { width, height }, map, dim) {
  * @param {SlotMap} map
  */
 function drawSlotMap(app, { pictures, centers }) {
-  const pen = app.overlay, { width, height } = pen.canvas;
+  const pen = app.overlay, { width, height } = pen.canvas, bytes = atob(centers);
   pen.fillStyle = 'rgba(255, 255, 255, 0.8)';
   for (let i = 0; i < pictures; i += 1) {
-    const at = 2 * (app.slot * pictures + i);
-    pen.fillRect(centers[at] / 255 * width - 2.5, centers[at + 1] / 255 * height - 2.5, 5, 5);
+    const at = 2 * (app.slot * pictures + i), [x, y] = [bytes.charCodeAt(at), bytes.charCodeAt(at + 1)];
+    pen.fillRect(x / 255 * width - 2.5, y / 255 * height - 2.5, 5, 5);
   }
 }
 
@@ -210,19 +224,26 @@ function drawMatching(app, answer) {
 }
 
 /**
- * A frame around the chosen thing, with a corner to pull at.
+ * Corners around the chosen thing, and a dot to pull at.
  * @param {App} app
  * @param {Thing} thing
  */
 function drawGrip(app, thing) {
-  const pen = app.overlay, { scale } = app.town, [left, top, right, bottom] = extent(thing, app.town);
-  Object.assign(pen, { lineWidth: 2, strokeStyle: '#fff' });
-  pen.setLineDash([5, 5]);
-  pen.strokeRect(left * scale, top * scale, (right - left) * scale, (bottom - top) * scale);
-  pen.setLineDash([]);
+  const pen = app.overlay, { scale } = app.town, far = 9;
+  const [left, top, right, bottom] = extent(thing, app.town).map(one => one * scale);
   pen.beginPath();
-  pen.arc(right * scale, top * scale, 11, 0, 7);
-  Object.assign(pen, { fillStyle: '#0b5c94', lineWidth: 4 });
+  for (const [x, y, dx, dy] of [[left, top, 1, 1], [left, bottom, 1, -1], [right, bottom, -1, -1]]) {
+    pen.moveTo(x - 6 * dx + far * 2 * dx, y - 6 * dy);
+    pen.lineTo(x - 6 * dx, y - 6 * dy);
+    pen.lineTo(x - 6 * dx, y - 6 * dy + far * 2 * dy);
+  }
+  for (const [lineWidth, strokeStyle] of [[7, '#fff'], [4, '#0b5c94']]) {
+    Object.assign(pen, { lineWidth, strokeStyle });
+    pen.stroke();
+  }
+  pen.beginPath();
+  pen.arc(right + 5, top - 5, 11, 0, 7);
+  Object.assign(pen, { fillStyle: '#0b5c94', strokeStyle: '#fff', lineWidth: 4 });
   pen.fill();
   pen.stroke();
 }
