@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from scipy.optimize import linear_sum_assignment
 from torch.testing import assert_close
 
 import detr_mini
@@ -187,30 +189,40 @@ def test_every_size_of_picture(size: tuple[int, int]) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     picture = {"data": base64.b64encode(noise.tobytes()).decode(), "height": size[0], "width": size[1]}
     [told] = ask("nano", [{"picture": picture, "targets": {"labels": [], "boxes": []}}])
-    from PIL import Image
-
     image = eval_transforms(None)(image_to_tensor(Image.fromarray(noise)))
     assert_same(told, detr_mini.load("nano")([image]))
     assert told["layers"][-1]["pairs"] == []
 
 
+def within_engine(what: str, asked: Any) -> Any:
+    """What a function of the engine, given as ``asked => ...``, makes of something."""
+    script = engine_script().replace("return { readCheckpoint,", f"return {{ what: {what}, readCheckpoint,")
+    program = "const { asked, script } = JSON.parse(require('fs').readFileSync(0)); const { what } = new Function("
+    program += "script + 'return playgroundEngine()')(); console.log(JSON.stringify(what(asked)))"
+    given = json.dumps({"asked": asked, "script": script})
+    done = subprocess.run([str(NODE), "-e", program], input=given, capture_output=True, text=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
 @needs_node
 def test_the_hungarian_algorithm_finds_the_least_sum() -> None:
-    from scipy.optimize import linear_sum_assignment
-
     rng = np.random.default_rng(0)
     tables = [rng.normal(size=(rng.integers(1, 31), 25)).round(int(rng.integers(0, 4))) for _ in range(200)]
-    script = engine_script().replace("serve };", "match };")
-    program = "const { tables, engine } = JSON.parse(require('fs').readFileSync(0)); const { match } = new Function("
-    program += "engine + 'return playgroundEngine()')(); console.log(JSON.stringify(tables.map(match)))"
-    asked = json.dumps({"tables": [table.tolist() for table in tables], "engine": script})
-    done = subprocess.run([str(NODE), "-e", program], input=asked, capture_output=True, text=True, timeout=100)
-    assert done.returncode == 0, done.stderr
-    for table, pairs in zip(tables, json.loads(done.stdout), strict=True):
+    answers = within_engine("tables => tables.map(match)", [table.tolist() for table in tables])
+    for table, pairs in zip(tables, answers, strict=True):
         assert len(pairs) == min(table.shape)
         assert len({p["slot"] for p in pairs}) == len({p["object"] for p in pairs}) == len(pairs)
         least = table[linear_sum_assignment(table)].sum()
         assert sum(table[p["object"], p["slot"]] for p in pairs) == pytest.approx(least)
+
+
+@needs_node
+def test_every_number_of_half_precision_is_read() -> None:
+    bits = np.arange(2**16, dtype="<u2")
+    numbers = bits.view("<f2")[np.isfinite(bits.view("<f2"))]
+    read = within_engine("text => [...fromHalf(fromBase64(text))]", base64.b64encode(numbers.tobytes()).decode())
+    assert np.array_equal(np.array(read), numbers.astype(float))
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -82,7 +82,8 @@ def still() -> Image.Image:
         tab.add_style_tag(path=STATIC / "book.css")
         tab.click("button.start")
         tab.locator(".said", has_text=" ms").wait_for(timeout=60_000)
-        return Image.open(io.BytesIO(tab.locator(".both").screenshot())).convert("RGB").crop((0, 0, 1008, 460))
+        drawn = Image.open(io.BytesIO(tab.locator(".both").screenshot())).convert("RGB")
+        return drawn.crop((0, 0, drawn.width, round(tab.locator(".stage").bounding_box()["height"])))
 
 
 MAKERS = {"slots.png": slots, "detections.webp": detections, "page.png": page, "playground.webp": still}

@@ -185,20 +185,20 @@ const PANELS = {
   slot: app => [
     sentence(app, 'Bright is what this slot reads of the picture in a layer of the decoder. Dashed are its boxes after '
       + 'earlier layers.', '17_attention_maps', 'Attention maps'),
-    element('div', { class: 'row' }, ...layerAndHead(app, 'slot', 6)),
+    element('div', { class: 'choices' }, ...layerAndHead(app, 'slot', 6)),
     app.parts.mapRow = slotMapRow(app),
     app.parts.slotSaid = element('p'),
   ],
   cell: app => [
     sentence(app, 'Point at the picture, or move with the arrow keys: bright is what this cell reads in a layer of the '
       + 'encoder.', '08_encoder', 'Encoder'),
-    element('div', { class: 'row' }, ...layerAndHead(app, 'cell', 3)),
+    element('div', { class: 'choices' }, ...layerAndHead(app, 'cell', 3)),
     app.parts.cellSaid = element('p'),
   ],
   matching: app => [
     sentence(app, 'Each object (dashed) gets one slot, so that the sum of all costs is least. Below: what each slot '
       + 'would cost.', '11_matcher', 'Matching'),
-    element('div', { class: 'row' }, ...layerAndHead(app, 'matching', 6)),
+    element('div', { class: 'choices' }, ...layerAndHead(app, 'matching', 6)),
     app.parts.costs = element('div', { class: 'costs', tabindex: 0, role: 'region', 'aria-label': 'Costs' }),
     sentence(app, 'The loss compares what was matched.', '12_loss', 'Loss'),
     app.parts.terms = element('table', { class: 'terms' }),

@@ -39,8 +39,9 @@ function showCell(app, answer) {
   showLayer(app, 'cell', answer.seen.encoder.length);
   const layer = Math.min(app.layer, answer.seen.encoder.length - 1);
   const map = rowOf(answer.seen.encoder[layer], app.cell, app.head, answer), [cell, share] = strongest(map);
-  app.parts.cellSaid.textContent = `In layer ${layer + 1}, ${whereIs(answer, app.cell)} reads most of `
-    + `${cell === app.cell ? 'itself' : whereIs(answer, cell)}: ${percent(share)}; of itself ${percent(map[app.cell])}.`;
+  const most = cell === app.cell ? 'itself' : whereIs(answer, cell), itself = percent(map[app.cell]);
+  app.parts.cellSaid.textContent = `In layer ${layer + 1}, ${whereIs(answer, app.cell)} reads most of ${most}: `
+    + `${percent(share)}; of itself ${itself}.`;
 }
 
 /**

@@ -33,8 +33,8 @@ function sceneOf(ground, things) {
 /** @type {{[name: string]: Scene}} */
 const SITUATIONS = {
   'A street': sceneOf('street', [
-    ['tree', 20, 50, 36], ['house', 100, 47, 34], ['bus', 50, 68, 27], ['person', 104, 86, 27, 1],
-    ['balloon', 72, 24, 16],
+    ['tree', 17, 49, 26, 1], ['house', 104, 48, 25], ['bus', 54, 69, 27], ['person', 104, 88, 27, 1],
+    ['balloon', 68, 27, 17],
   ]),
   'Two buses': sceneOf('street', [['bus', 38, 64, 24], ['bus', 92, 73, -26, 1]]),
   'Half a bus': sceneOf('street', [['bus', 2, 70, 30], ['person', 88, 84, 26, 2]]),

@@ -46,7 +46,7 @@ function tour(app) {
   };
   const back = button('Back', () => go(step - 1)), next = button('Next', () => go(step + 1));
   const box = element('div', { class: 'tour', role: 'group', 'aria-label': 'A tour of six steps' }, said,
-    element('div', { class: 'row' }, count, back, next, button('Close the tour', () => { box.hidden = true; })));
+    element('div', { class: 'choices' }, count, back, next, button('Close', () => { box.hidden = true; })));
   go(0);
   return box;
 }
