@@ -37,7 +37,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     folder = tmp_path_factory.mktemp("playground")
     playground.write(folder)
     style = f"<style>{(ROOT / 'book/_static/book.css').read_text('utf-8')}</style>"
-    style += "<style>body { background: var(--pst-color-background); }</style>"  # as the theme has it
+    colours = "background: var(--pst-color-background); color: var(--pst-color-text-base)"  # as the theme has it
+    style += f"<style>body {{ {colours} }}</style>"
     style = style.replace("url(", "local(")  # the fonts are not here
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>P</title>{style}'
     still = (ROOT / "book/_static/playground.webp").as_uri()
