@@ -9,7 +9,7 @@ import base64
 import io
 import json
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 from PIL import Image
@@ -54,8 +54,8 @@ def town_script() -> str:
         "grounds": {name: _ground(name) for name in (*GROUNDS, "sky")},
         "kinds": {
             name: {"category": category, "name": names[category], "half": half, "meters": meters, "looks": looks}
-            for name, (category, half, meters, count, make) in KINDS.items()
-            for looks in [[_packed(sprite) for sprite in _looks(make, count)]]
+            for name, (category, half, meters, _, _) in KINDS.items()
+            for looks in [[_packed(sprite) for sprite in looks_of(name)]]
         },
     }
     return f"window.playgroundTown = {json.dumps(town, separators=(',', ':'))};\n"
@@ -87,14 +87,11 @@ def _picture(ground: Ground, mood: Mood) -> str:
     return "data:image/webp;base64," + base64.b64encode(file.getvalue()).decode("ascii")
 
 
-def _looks(make: Maker, count: int) -> list[Sprite]:
-    """So many sprites of a kind, no two alike."""
-
-    def drawn() -> Iterator[Sprite]:
-        for seed in range(100):
-            yield make(random.Random(seed))
-
-    return list(dict.fromkeys(drawn()))[:count]
+def looks_of(kind: str) -> list[Sprite]:
+    """The sprites of a kind, no two alike."""
+    _, _, _, count, make = KINDS[kind]
+    drawn = (make(random.Random(seed)) for seed in range(100))
+    return list(dict.fromkeys(drawn))[:count]
 
 
 def _packed(sprite: Sprite) -> list[list[Any]]:

@@ -1,0 +1,145 @@
+"""Measure what `mini` finds in scenes that the playground composes, and in the same scenes drawn by the package.
+
+    .venv/bin/python tools/measure_playground.py [SCENES]
+
+Both have the same things of the same looks at the same places, put there by Tiny Town's own rules. Where the package
+draws, the package's model looks; where the page composes, the page's. Crowds are left out. Wants a Chromium, as
+``tools/look.py`` does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import random
+import tempfile
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import numpy as np
+import torch
+from browser import find_chromium, launch
+from PIL import Image
+from playwright.sync_api import Page, sync_playwright
+from torchmetrics.detection import MeanAveragePrecision
+
+import detr_mini
+from detr_mini.data import eval_transforms, tiny_town
+from detr_mini.data.image import image_to_tensor
+from detr_mini.data.scenery import grain, paint_scenery
+from detr_mini.data.sprites import Canvas
+from detr_mini.teaching import playground
+from detr_mini.teaching.playground.town import GROUNDS, HEIGHT, HOURS, KINDS, WIDTH, lay, looks_of
+
+VIEWS = {(3, "side"): "bus", (2, "side"): "car", (5, "sail"): "sailing boat", (5, "steam"): "steamer"}
+ASK = """address => new Promise(done => {
+    const { app } = document.querySelector('.playground');
+    addEventListener('hashchange', () => setTimeout(function wait() {
+        if (app.busy || app.again) { setTimeout(wait, 5); return; }
+        const { scores, labels, boxes } = app.answer.layers.at(-1);
+        done({ objects: app.objects, scores, labels, boxes: [...boxes] });
+    }), { once: true });
+    location.hash = address;
+})"""
+
+
+def compose(number: int) -> list[Any]:
+    """A scene as the playground's address has it: ground, hour, noise, things, strokes."""
+    rng = random.Random(f"playground/{number}")
+    name, hour = rng.choice([*GROUNDS]), rng.choice([*HOURS])
+    things = []
+    for thing in tiny_town._place(rng, lay(name)):
+        if thing.view != "crowd":
+            kind = kind_of(thing)
+            x, y, size = thing.feet[0]
+            things.append([kind, rng.randrange(KINDS[kind][3]), round(x, 1), round(y, 1), round(size, 1)])
+    return [name, hour, 0, things, []]
+
+
+def kind_of(thing: tiny_town.Thing) -> str:
+    """The playground's kind of a thing of Tiny Town; vehicles from behind come towards us here."""
+    end = {tiny_town.CAR: "car from the front", tiny_town.BUS: "bus from the front"}
+    names = {kind[0]: name for name, kind in KINDS.items() if kind[0] not in end and kind[0] != tiny_town.BOAT}
+    return VIEWS.get((thing.category, thing.view)) or end.get(thing.category) or names[thing.category]
+
+
+def draw(scene: list[Any]) -> tuple[Image.Image, dict[str, torch.Tensor]]:
+    """The same scene by the package's own canvas, and what there is to be found."""
+    name, hour, _, things, _ = scene
+    ground, mood, canvas = lay(name), HOURS[hour], Canvas(WIDTH, HEIGHT, 1)
+    paint_scenery(canvas, ground, mood, random.Random(1))
+    placed = [
+        tiny_town.Thing(KINDS[kind][0], 0, ((x, y, size),), KINDS[kind][1], "steam" if kind == "steamer" else "side")
+        for kind, _, x, y, size in things
+    ]
+    tiny_town._shadows(canvas, tiny_town.Plan(ground, mood, 0, tuple(placed)))
+    whole = []
+    for segment, (kind, look, x, y, size) in enumerate(things, tiny_town.FIRST_THING):
+        canvas.sprite(looks_of(kind)[look], x, y, size, mood.light, segment)
+        whole.append((np.asarray(canvas.ids) == segment).sum() / 9)
+    image, ids = canvas.result()
+    boxes, labels = [], []
+    for segment, (full, thing) in enumerate(zip(whole, things, strict=True), tiny_town.FIRST_THING):
+        if (ids == segment).sum() >= max(25, 0.4 * full):
+            x, y, w, h = tiny_town._measure(ids, segment, 0).bbox
+            boxes.append([x, y, x + w, y + h])
+            labels.append(KINDS[thing[0]][0])
+    target = {"boxes": torch.tensor(boxes).float().reshape(-1, 4), "labels": torch.tensor(labels, dtype=torch.int64)}
+    return Image.fromarray(grain(image, random.Random(2))), target
+
+
+def corners(boxes: list[float] | list[list[float]]) -> torch.Tensor:
+    scale = torch.tensor([WIDTH, HEIGHT, WIDTH, HEIGHT])
+    return detr_mini.box_cxcywh_to_xyxy(torch.tensor(boxes).float().reshape(-1, 4)) * scale
+
+
+def in_page(page: Page, scene: list[Any]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
+    """What the page finds in a scene that it composes, and what it says there is."""
+    text = base64.b64encode(json.dumps(scene).encode()).decode()
+    told = page.evaluate(ASK, f"#scene={quote(text, safe='')}")
+    labels = torch.tensor([one["label"] for one in told["objects"]], dtype=torch.int64)
+    target = {"boxes": corners([one["box"] for one in told["objects"]]), "labels": labels}
+    found = {"scores": torch.tensor(told["scores"]), "labels": torch.tensor(told["labels"])}
+    return {**found, "boxes": corners(told["boxes"])}, target
+
+
+@torch.no_grad()
+def measure(page: Page, count: int) -> dict[str, float]:
+    """AP over so many scenes, composed and drawn."""
+    model, composed, drawn = detr_mini.load("mini"), MeanAveragePrecision(), MeanAveragePrecision()
+    objects = {"composed": 0, "drawn": 0}
+    for number in range(count):
+        scene = compose(number)
+        found, target = in_page(page, scene)
+        composed.update([found], [target])
+        objects["composed"] += len(target["labels"])
+        image, target = draw(scene)
+        outputs = model([eval_transforms(None)(image_to_tensor(image))])
+        [found] = model.postprocess(outputs, torch.tensor([[HEIGHT, WIDTH]]))
+        drawn.update([found], [target])
+        objects["drawn"] += len(target["labels"])
+    numbers = {"composed": composed.compute()["map"].item(), "drawn": drawn.compute()["map"].item()}
+    return {**numbers, **{f"objects {name}": number for name, number in objects.items()}}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("scenes", nargs="?", type=int, default=200)
+    count = parser.parse_args().scenes
+    if (program := find_chromium()) is None:
+        raise SystemExit("composing scenes wants a Chromium")
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        playground.write(folder)
+        address = Path(folder) / "page.html"
+        address.write_text(f'<!doctype html><meta charset="utf-8">{playground.shell(".", "")}', "utf-8")
+        page = launch(playwright, program).new_page()
+        page.goto(address.as_uri())
+        page.click("button.start")
+        page.wait_for_function("document.querySelector('.playground').app?.answer", timeout=120_000)
+        print(json.dumps(measure(page, count), indent=1))
+
+
+if __name__ == "__main__":
+    main()
