@@ -506,3 +506,14 @@ def test_axe_finds_nothing_serious(page: Page, theme: str) -> None:
         found = Axe().run(page, options={"preload": False}).response["violations"]
         serious = [one for one in found if one["impact"] in ("serious", "critical")]
         assert not serious, [(one["id"], one["nodes"][0]["html"], one["nodes"][0]["failureSummary"]) for one in serious]
+
+
+def test_in_a_notebook_all_of_it_is_in_the_cell(browser: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "output.html"
+    path.write_text(f'<!doctype html><meta charset="utf-8">{playground.show()._repr_html_()}', "utf-8")
+    with browser.new_page() as page:
+        faults = watched(page)
+        started(page, path.as_uri())
+        assert surest(page, 3) == [13]
+        assert page.get_by_role("link", name="Object queries and heads").get_attribute("href") == "10_detr.ipynb"
+        assert not faults

@@ -23,17 +23,20 @@ const NOTHING_BROKEN = {
  * @returns {Detected}
  */
 function detr(picture, { model, config }, switches = NOTHING_BROKEN) {
+  const { encoder, decoder } = model.transformer, seen = nothingSeen();
   const { image, mask } = pad(picture);
-  const { features, mask: padding } = backbone(image, switches.forgetMask ? null : mask, model.backbone[0].body);
+  const { features, mask: padding } = backbone(
+    image, switches.forgetMask ? null : mask, model.backbone[0].body);
   const x = linear(features.data, model.input_proj); // (cells, d)
   const pos = positionEncoding(features, padding, config); // (cells, d)
   if (switches.noPositions) pos.fill(0);
-  const seen = nothingSeen();
-  const memory = encode(x, pos, padding, model.transformer.encoder, config.nheads, seen); // (cells, d)
-  const queries = queryVectors(model.query_embed.weight, config, switches); // (N, d)
-  const hs = decode(queries, memory, pos, padding, model.transformer.decoder, config.nheads, switches, seen);
-  const layers = hs.map(slots => heads(slots, model));
-  return { layers, seen, height: features.height, width: features.width, padding };
+  const queries = queryVectors(model.query_embed.weight, config, switches);
+  const memory = encode(x, pos, padding, encoder, config.nheads, seen);
+  const hs = decode(
+    queries, memory, pos, padding, decoder, config.nheads, switches, seen);
+  const layers = hs.map(slots => heads(slots, model)); // (N, d) each
+  const { height, width } = features;
+  return { layers, seen, height, width, padding };
 }
 
 /**
