@@ -349,9 +349,14 @@ def test_the_answers_that_the_page_folds_away_are_true(page: Page) -> None:
 
 
 def test_the_threshold_says_which_boxes_are_drawn(page: Page) -> None:
-    page.get_by_label("Threshold").fill("0.05")
+    page.get_by_label("Situation").select_option("A crowd")
     scores = app(page, "app.answer.layers.at(-1).scores")
-    assert page.locator("#panel-boxes li").count() == sum(score >= 0.05 for score in scores) > 5
+    counts = []
+    for threshold in (0.05, 0.5, 0.95):
+        page.get_by_label("Threshold").fill(str(threshold))
+        counts.append(page.locator("#panel-boxes li").count())
+        assert counts[-1] == sum(score >= threshold for score in scores)
+    assert counts[0] > counts[1] > counts[2]
 
 
 def test_chips_say_who_fires_and_pick_a_slot(page: Page) -> None:
