@@ -43,8 +43,17 @@ def test_the_syntax_is_sound(path: Path) -> None:
 
 @pytest.mark.skipif(shutil.which("tsc") is None, reason="needs TypeScript's tsc, which reads the types in comments")
 def test_the_types_fit() -> None:
-    strict = ["--allowJs", "--checkJs", "--noEmit", "--strict", "--moduleDetection", "legacy"]
-    command = [str(shutil.which("tsc")), *strict, "--target", "es2022", "--lib", "es2022,dom,dom.iterable"]
+    strict = [
+        "--noUnusedLocals",
+        "--noUnusedParameters",
+        "--allowJs",
+        "--checkJs",
+        "--noEmit",
+        "--strict",
+        "--moduleDetection",
+        "legacy",
+    ]
+    command = [str(shutil.which("tsc")), *strict, "--target", "es2023", "--lib", "es2023,dom,dom.iterable"]
     command += map(str, FILES)
     checked = subprocess.run(command, capture_output=True, text=True)
     assert checked.returncode == 0, checked.stdout

@@ -85,10 +85,10 @@ function copyCell(x, row, column, out, at) {
  * The pixels of a mask on which the patches of this stride are centered.
  * @param {number} stride
  * @param {Mask} mask
- * @param {{height: number, width: number}} size of the mask
+ * @param {{width: number}} size of the mask
  * @returns {Mask}
  */
-function every(stride, mask, { height, width }) {
+function every(stride, mask, { width }) {
   return mask && mask.filter((_, i) => Math.floor(i / width) % stride === 0 && (i % width) % stride === 0);
 }
 

@@ -24,7 +24,7 @@ function show(app) {
  * @param {App} app
  */
 function showTools(app) {
-  const { things, situationless, tools, ground, hour } = app.parts, chosen = app.scene.things[app.thing];
+  const { things, tools, ground, hour } = app.parts, chosen = app.scene.things[app.thing];
   const options = app.scene.things.map((thing, i) => element('option', { value: i }, `${i + 1} ${thing.kind}`));
   things.replaceChildren(element('option', { value: -1 }, 'nothing'), ...options);
   things.value = app.scene.things[app.thing] ? app.thing : -1;
