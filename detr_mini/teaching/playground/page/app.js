@@ -2,7 +2,7 @@
 
 /** @typedef {{root: HTMLElement, town: Town, ending: string, source: () => any,
  *   pen: CanvasRenderingContext2D, overlay: CanvasRenderingContext2D, grounds: {[name: string]: HTMLImageElement},
- *   scene: Scene, past: Scene[], thing: number, brush: boolean, objects: Seen[],
+ *   scene: Scene, picture: Picture | null, past: Scene[], thing: number, brush: boolean, objects: Seen[],
  *   model: string, names: {[id: string]: string}, worker: Worker | null, busy: boolean, again: boolean,
  *   answer: Answer | null, fault: string,
  *   tab: string, slot: number, layer: number, head: number, cell: number, threshold: number,
@@ -62,6 +62,8 @@ function changeThing(app, change) {
  */
 function redraw(app) {
   drawScene(app.pen, app.scene, app.town, app.grounds[app.scene.ground + app.scene.hour]);
+  app.picture = pictureOf(app.pen, app.town, app.scene.noise);
+  if (app.scene.noise) showNoise(app);
   app.objects = objectsOf(app.scene, app.town);
   ask(app);
   show(app);
@@ -73,23 +75,21 @@ function redraw(app) {
  */
 function ask(app) {
   app.again = app.busy;
-  if (app.busy || !app.worker) return;
+  if (app.busy || !app.worker || !app.picture) return;
   app.busy = true;
-  const picture = pictureOf(app.pen, app.town, app.scene.noise);
-  if (app.scene.noise) showNoise(app, picture);
   const targets = { labels: app.objects.map(one => one.label), boxes: app.objects.map(one => one.box) };
   const frame = app.frame === 'alone' ? null : FRAME;
   const switches = { ...app.switches, forgetMask: app.frame === 'forgotten' };
-  app.worker.postMessage({ question: { picture: { ...picture, frame }, targets, switches } });
+  app.worker.postMessage({ question: { picture: { ...app.picture, frame }, targets, switches } });
 }
 
 /**
  * Let the reader see the noise that the model sees.
  * @param {App} app
- * @param {{data: Uint8ClampedArray, width: number, height: number}} picture
  */
-function showNoise({ pen }, { data, width, height }) {
-  const small = hiddenCanvas(width, height);
+function showNoise({ pen, picture }) {
+  if (!picture) return;
+  const { data, width, height } = picture, small = hiddenCanvas(width, height);
   small.putImageData(new ImageData(new Uint8ClampedArray(data), width, height), 0, 0);
   pen.imageSmoothingEnabled = false;
   pen.drawImage(small.canvas, 0, 0, width, height);

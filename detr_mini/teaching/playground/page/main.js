@@ -70,7 +70,7 @@ async function open(root) {
   const app = {
     root, town, ending: root.dataset.ending ?? '.html', source: page.playgroundEngine, pen,
     overlay: overlay.getContext('2d'), grounds: await readGrounds(town),
-    scene: linked ?? structuredClone(SITUATIONS['A street']), past: [], thing: -1, brush: false, objects: [],
+    scene: linked ?? structuredClone(SITUATIONS['A street']), picture: null, past: [], thing: -1, brush: false, objects: [],
     model: 'mini', names: {}, worker: null, busy: false, again: false, answer: null, fault: '',
     tab: 'boxes', slot: 0, layer: 5, head: -1, cell: 100, threshold: 0.5,
     switches: { noPositions: false, noQueries: false, noSelfAttention: false, forgetMask: false, order: null },
