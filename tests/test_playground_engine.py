@@ -21,11 +21,11 @@ from torch.testing import assert_close
 import detr_mini
 from detr_mini.data import draw_scene, eval_transforms
 from detr_mini.data.image import image_to_tensor
-from detr_mini.interpret import attention_maps
+from detr_mini.interpret import attention_maps, sampling_points
 from detr_mini.loss import build_criterion
 from detr_mini.modeling.nested_tensor import NestedTensor
 from detr_mini.teaching.notebook import sample
-from detr_mini.teaching.playground import ENGINE, FOLDER, MODELS, engine_script, weights_script
+from detr_mini.teaching.live import ENGINE, FOLDER, MODELS, engine_script, weights_script
 from detr_mini.weights import CHECKPOINTS
 
 NODE = shutil.which("node")
@@ -37,6 +37,7 @@ MAPS = {
     "slots": "decoder.layers.{}.self_attn",
     "cells": "decoder.layers.{}.multihead_attn",
 }
+POINTS = {"encoder": "encoder.layers.{}.self_attn", "cells": "decoder.layers.{}.cross_attn"}
 
 
 def ask(name: str, questions: list[dict[str, Any]], script: str | None = None) -> list[dict[str, Any]]:
@@ -119,6 +120,34 @@ def test_matching_postprocessing_and_attention_are_the_packages() -> None:
                 assert_close(torch.tensor(layer).view(expected.shape), expected, **CLOSE)
 
 
+@needs_node
+@torch.no_grad()
+def test_a_deformable_model_is_matched_read_and_seen_into_as_the_package_does() -> None:
+    model = detr_mini.load("deformable_nano")
+    matcher = build_criterion(model.config).matcher
+    for index, told in zip((3, 88), ask("deformable_nano", [question(i, maps=True) for i in (3, 88)]), strict=True):
+        _, image, target = scene(index)
+        outputs, points = model([image]), sampling_points(model, [image])
+        last = told["layers"][-1]
+        [(query, objects)] = matcher(outputs, [target])
+        pairs = sorted((pair["slot"], pair["object"]) for pair in last["pairs"])
+        assert pairs == [*zip(query.tolist(), objects.tolist(), strict=True)]
+        cost = matcher.cost(outputs["pred_logits"][None], outputs["pred_boxes"][None], [target])[0, 0]
+        assert_close(torch.tensor(last["cost"]).T, cost, **CLOSE)
+        best = outputs["pred_logits"][0].sigmoid().max(-1)
+        assert last["labels"] == best.indices.tolist()
+        assert_close(torch.tensor(last["scores"]), best.values, **CLOSE)
+        for kind, layers in told["seen"]["points"].items():
+            for number, layer in enumerate(layers):
+                places, weights = (one[0] for one in points[f"transformer.{POINTS[kind].format(number)}"])
+                assert_close(torch.tensor(layer["places"]).view(places.shape), places, **CLOSE)
+                assert_close(torch.tensor(layer["weights"]).view(weights.shape), weights, **CLOSE)
+        maps = attention_maps(model, [image])
+        for number, layer in enumerate(told["seen"]["slots"]):
+            expected = maps[f"transformer.decoder.layers.{number}.self_attn"][0]
+            assert_close(torch.tensor(layer).view(expected.shape), expected, **CLOSE)
+
+
 def framed(image: torch.Tensor, height: int, width: int) -> NestedTensor:
     samples = NestedTensor.from_images([image, image.new_zeros(3, height, width)])
     return NestedTensor(samples.tensors[:1], samples.mask[:1])
@@ -128,13 +157,14 @@ Change = Callable[[Any], None]
 
 
 @needs_node
+@pytest.mark.parametrize("name", ["mini", "deformable_nano"])
 @torch.no_grad()
-def test_a_padded_frame_changes_nothing_unless_its_mask_is_forgotten() -> None:
-    model = detr_mini.load("mini")
+def test_a_padded_frame_changes_nothing_unless_its_mask_is_forgotten(name: str) -> None:
+    model = detr_mini.load(name)
     frame = {"frame": {"height": 144, "width": 168}}
     forgotten = {**SOUND, "forgetMask": True}
     asked = [question(88, picture=frame), question(88, picture=frame, switches=forgotten), question(88)]
-    padded, without, alone = ask("mini", asked)
+    padded, without, alone = ask(name, asked)
     samples = framed(scene(88)[1], 144, 168)
     assert_same(padded, model(samples))
     assert_same(without, model(NestedTensor(samples.tensors)))
@@ -157,6 +187,7 @@ def drop_queries(model: Any) -> None:
 def drop_self_attention(model: Any) -> None:
     for layer in model.transformer.decoder.layers:
         layer.read_slots = lambda tgt, query_pos: torch.zeros_like(tgt)
+        layer.read_queries = layer.read_slots  # as it is called in Deformable DETR
 
 
 def turn_queries_round(model: Any) -> None:
@@ -164,6 +195,7 @@ def turn_queries_round(model: Any) -> None:
 
 
 @needs_node
+@pytest.mark.parametrize("name", ["mini", "deformable_nano"])
 @pytest.mark.parametrize(
     ("switch", "change"),
     [
@@ -175,22 +207,25 @@ def turn_queries_round(model: Any) -> None:
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 @torch.no_grad()
-def test_a_switch_breaks_what_it_says(switch: dict[str, Any], change: Change) -> None:
-    model = detr_mini.load("mini")
+def test_a_switch_breaks_what_it_says(switch: dict[str, Any], change: Change, name: str) -> None:
+    model = detr_mini.load(name)
+    sound = model([scene(88)[1]])["pred_boxes"]
     change(model)
-    [told] = ask("mini", [question(88, switches={**SOUND, **switch})])
+    assert (model([scene(88)[1]])["pred_boxes"] - sound).abs().max() > 0.05
+    [told] = ask(name, [question(88, switches={**SOUND, **switch})])
     assert_same(told, model([scene(88)[1]]))
 
 
 @needs_node
+@pytest.mark.parametrize("name", ["nano", "deformable_nano"])
 @pytest.mark.parametrize("size", [(17, 33), (96, 128), (136, 50), (8, 8)])
 @torch.no_grad()
-def test_every_size_of_picture(size: tuple[int, int]) -> None:
+def test_every_size_of_picture(size: tuple[int, int], name: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
     picture = {"data": base64.b64encode(noise.tobytes()).decode(), "height": size[0], "width": size[1]}
-    [told] = ask("nano", [{"picture": picture, "targets": {"labels": [], "boxes": []}}])
+    [told] = ask(name, [{"picture": picture, "targets": {"labels": [], "boxes": []}}])
     image = eval_transforms(None)(image_to_tensor(Image.fromarray(noise)))
-    assert_same(told, detr_mini.load("nano")([image]))
+    assert_same(told, detr_mini.load(name)([image]))
     assert told["layers"][-1]["pairs"] == []
 
 

@@ -10,7 +10,7 @@ from statistics import median
 
 import pytest
 
-from detr_mini.teaching.playground import FOLDER
+from detr_mini.teaching.live import FOLDER
 
 FILES = sorted(FOLDER.rglob("*.js"))
 # A function begins with its name and ends with the brace that stands as far from the left as its beginning.

@@ -31,7 +31,7 @@ from detr_mini.data.image import image_to_tensor
 from detr_mini.data.scenery import grain, paint_scenery
 from detr_mini.data.sprites import Canvas
 from detr_mini.teaching import playground
-from detr_mini.teaching.playground.town import GROUNDS, HEIGHT, HOURS, KINDS, WIDTH, lay, looks_of
+from detr_mini.teaching.live.town import GROUNDS, HEIGHT, HOURS, KINDS, WIDTH, lay, looks_of
 
 VIEWS = {(3, "side"): "bus", (2, "side"): "car", (5, "sail"): "sailing boat", (5, "steam"): "steamer"}
 ASK = """address => new Promise(done => {

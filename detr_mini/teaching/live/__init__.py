@@ -20,11 +20,11 @@ from safetensors.torch import load_file
 
 from detr_mini.teaching.interactive.figure import KEYS, Interactive
 from detr_mini.teaching.notebook import book_data
-from detr_mini.teaching.playground.town import town_script
+from detr_mini.teaching.live.town import town_script
 from detr_mini.weights import CHECKPOINTS
 
 FOLDER = Path(__file__).parent
-MODELS = ("mini", "nano")
+MODELS = ("mini", "nano", "deformable_nano")
 # In the order of the data.
 ENGINE = (
     "arrays",
@@ -34,7 +34,10 @@ ENGINE = (
     "attention",
     "transformer",
     "detr",
+    "deformable_attention",
+    "deformable_detr",
     "boxes",
+    "class_terms",
     "matcher",
     "loss",
     "answer",

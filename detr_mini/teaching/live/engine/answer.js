@@ -6,7 +6,8 @@
  * @typedef {Answers & {scores: number[], labels: number[], cost: number[][],
  *   pairs: {slot: number, object: number}[], losses: LossTerms}} Layer */
 
-/** @typedef {{layers: Layer[], seen: Maps, height: number, width: number, padding: Mask,
+/** `classWeight` is the weight of the class in cost and loss.
+ * @typedef {{layers: Layer[], seen: Maps, height: number, width: number, padding: Mask, classWeight: number,
  *   milliseconds: number}} Answer */
 
 /**
@@ -16,14 +17,15 @@
  * @returns {Answer}
  */
 function answer({ picture, targets, switches = NOTHING_BROKEN }, checkpoint) {
-  const start = performance.now(), classes = checkpoint.config.num_classes;
-  const detected = detr(picture, checkpoint, switches);
+  const start = performance.now(), { config } = checkpoint, classes = config.num_classes;
+  const deformable = 'num_feature_levels' in config, term = (deformable ? focalTerm : softmaxTerm)(classes);
+  const detected = (deformable ? deformableDetr : detr)(picture, checkpoint, switches);
   const layers = detected.layers.map(layer => {
-    const { scores, labels } = postprocess(layer.logits, classes);
-    const cost = matchingCost(layer, targets, classes), pairs = match(cost);
-    return { ...layer, scores, labels, cost, pairs, losses: losses(layer, targets, pairs, classes) };
+    const { scores, labels } = postprocess(layer.logits, term, classes);
+    const cost = matchingCost(layer, targets, term), pairs = match(cost);
+    return { ...layer, scores, labels, cost, pairs, losses: losses(layer, targets, pairs, term) };
   });
-  return { ...detected, layers, milliseconds: performance.now() - start };
+  return { ...detected, layers, classWeight: term.weight, milliseconds: performance.now() - start };
 }
 
 /**

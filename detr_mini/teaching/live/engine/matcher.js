@@ -3,21 +3,21 @@
 /** The objects of a picture: class ids, and boxes one after the other.
  * @typedef {{labels: number[], boxes: Box[]}} Targets */
 
-const MATCHING_COSTS = { class: 1, bbox: 5, giou: 2 };
+const MATCHING_COSTS = { bbox: 5, giou: 2 }; // the class has its term's
 
 /**
  * What it would cost to give each object to each slot.
  * @param {Answers} answers
  * @param {Targets} targets
- * @param {number} classes K
+ * @param {ClassTerm} term
  * @returns {number[][]} a row for each object, a column for each slot
  */
-function matchingCost({ logits, boxes }, targets, classes) {
-  const { probabilities } = postprocess(logits, classes), slots = boxes.length / 4;
+function matchingCost({ logits, boxes }, targets, term) {
+  const probabilities = term.probabilities(logits), slots = boxes.length / 4;
   return targets.labels.map((label, t) => Array.from({ length: slots }, (_, n) => {
     const box = boxes.subarray(4 * n, 4 * n + 4), object = targets.boxes[t];
     return MATCHING_COSTS.bbox * distance(box, object) - MATCHING_COSTS.giou * generalizedIou(box, object)
-      - MATCHING_COSTS.class * probabilities[n * (classes + 1) + label];
+      + term.weight * term.cost(probabilities[n * term.columns + label]);
   }));
 }
 

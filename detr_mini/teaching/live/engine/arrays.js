@@ -96,6 +96,15 @@ function relu(x) {
 }
 
 /**
+ * Any number to one between 0 and 1.
+ * @param {Float32Array} x
+ * @returns {Float32Array}
+ */
+function sigmoid(x) {
+  return x.map(value => 1 / (1 + Math.exp(-value)));
+}
+
+/**
  * exp(x) by its sum, for every row, in place. A row of nothing but -Infinity becomes all 0: nothing is read.
  * @param {Float32Array} x (rows, columns)
  * @param {number} columns

@@ -30,7 +30,7 @@ function detr(picture, { model, config }, switches = NOTHING_BROKEN) {
   const x = linear(features.data, model.input_proj); // (cells, d)
   const pos = positionEncoding(features, padding, config); // (cells, d)
   if (switches.noPositions) pos.fill(0);
-  const queries = queryVectors(model.query_embed.weight, config, switches);
+  const queries = queryVectors(model.query_embed.weight, config.num_queries, switches);
   const memory = encode(x, pos, padding, encoder, config.nheads, seen);
   const hs = decode(
     queries, memory, pos, padding, decoder, config.nheads, switches, seen);
@@ -46,22 +46,30 @@ function detr(picture, { model, config }, switches = NOTHING_BROKEN) {
  * @returns {Answers}
  */
 function heads(slots, model) {
-  const [first, second, last] = model.bbox_embed.layers;
-  const boxes = linear(relu(linear(relu(linear(slots, first)), second)), last);
-  return { logits: linear(slots, model.class_embed), boxes: boxes.map(x => 1 / (1 + Math.exp(-x))) };
+  return { logits: linear(slots, model.class_embed), boxes: sigmoid(boxHead(slots, model.bbox_embed)) };
+}
+
+/**
+ * Three linear layers, to four numbers for each slot.
+ * @param {Float32Array} slots (N, d)
+ * @param {Module} module
+ * @returns {Float32Array} (N, 4)
+ */
+function boxHead(slots, { layers: [first, second, last] }) {
+  return linear(relu(linear(relu(linear(slots, first)), second)), last);
 }
 
 /**
  * The object queries, or what a switch makes of them.
- * @param {Float32Array} weight (N, d)
- * @param {Config} config
+ * @param {Float32Array} weight a row for each of them
+ * @param {number} count N
  * @param {Switches} switches
- * @returns {Float32Array} (N, d)
+ * @returns {Float32Array} as many numbers as `weight`
  */
-function queryVectors(weight, { hidden_dim: d }, { noQueries, order }) {
+function queryVectors(weight, count, { noQueries, order }) {
   if (noQueries) return new Float32Array(weight.length);
-  const out = weight.slice();
-  order?.forEach((from, to) => out.set(weight.subarray(from * d, (from + 1) * d), to * d));
+  const out = weight.slice(), width = weight.length / count;
+  order?.forEach((from, to) => out.set(weight.subarray(from * width, (from + 1) * width), to * width));
   return out;
 }
 
@@ -81,20 +89,4 @@ function pad({ data, height, width, frame }) {
     if (mask) mask[at] = 0;
   }
   return { image: { data: pixels, ...wide, channels: 3 }, mask };
-}
-
-/**
- * What each slot says: its likeliest class without "no object", and that class's probability.
- * @param {Float32Array} logits (N, K + 1)
- * @param {number} classes K
- * @returns {{scores: number[], labels: number[], probabilities: Float32Array}}
- */
-function postprocess(logits, classes) {
-  const probabilities = softmax(logits.slice(), classes + 1), scores = [], labels = [];
-  for (let start = 0; start < logits.length; start += classes + 1) {
-    const row = probabilities.subarray(start, start + classes);
-    scores.push(Math.max(...row));
-    labels.push(row.indexOf(Math.max(...row)));
-  }
-  return { scores, labels, probabilities };
 }

@@ -5,15 +5,16 @@
  * @param {{height: number, width: number}} size of the feature map
  * @param {Mask} mask
  * @param {Config} config
+ * @param {number} back how far before the far edge of a cell its place is: 0, or a half for its center
  * @returns {Float32Array} (cells, d)
  */
-function positionEncoding({ height, width }, mask, config) {
+function positionEncoding({ height, width }, mask, config, back = 0) {
   const d = config.hidden_dim, pos = new Float32Array(height * width * d);
   for (let row = 0; row < height; row += 1)
     for (let column = 0; column < width; column += 1) {
       const start = (row * width + column) * d;
-      const y = share(row, height, r => real(mask, r * width + column));
-      const x = share(column, width, c => real(mask, row * width + c));
+      const y = share(row, height, back, r => real(mask, r * width + column));
+      const x = share(column, width, back, c => real(mask, row * width + c));
       waves(y, config, pos.subarray(start, start + d / 2));
       waves(x, config, pos.subarray(start + d / 2, start + d));
     }
@@ -22,16 +23,16 @@ function positionEncoding({ height, width }, mask, config) {
 
 /**
  * How many of the cells along an axis are real, up to this one and with it, as a share of all of them.
- * @param {number} place @param {number} length @param {(place: number) => number} isReal
+ * @param {number} place @param {number} length @param {number} back @param {(place: number) => number} isReal
  * @returns {number} from just above 0 to 1
  */
-function share(place, length, isReal) {
+function share(place, length, back, isReal) {
   let sofar = 0, all = 0;
   for (let i = 0; i < length; i += 1) {
     all += isReal(i);
     if (i === place) sofar = all;
   }
-  return sofar / (all + 1e-6);
+  return (sofar - back) / (all + 1e-6);
 }
 
 /**

@@ -5,8 +5,9 @@
  *   order: number[] | null}} Switches */
 
 /** What can be seen on the way: encoder[layer] (heads, cells, cells); slots[layer] (heads, N, N) and
- * cells[layer] (heads, N, cells) of the decoder.
- * @typedef {{encoder: Float32Array[], slots: Float32Array[], cells: Float32Array[]}} Maps */
+ * cells[layer] (heads, N, cells) of the decoder. A Deformable DETR has points in the place of the first and the last.
+ * @typedef {{encoder: Float32Array[], slots: Float32Array[], cells: Float32Array[],
+ *   points?: {encoder: Points[], cells: Points[]}}} Maps */
 
 /**
  * @returns {Maps}

@@ -6,7 +6,8 @@
 /** @typedef {{hidden_dim: number, nheads: number, num_queries: number, num_classes: number,
  *   position_temperature: number, position_scale: number, max_size: number}} Config */
 
-/** @typedef {{config: Config, classNames: {[id: string]: string}, model: Module}} Checkpoint */
+/** Only a Deformable DETR's config has `num_feature_levels`.
+ * @typedef {{config: Config & {num_feature_levels?: number}, classNames: {[id: string]: string}, model: Module}} Checkpoint */
 
 /**
  * A safetensors file: eight bytes that tell the length of a JSON text, this text, and then all numbers.
@@ -22,6 +23,7 @@ function readCheckpoint(file) {
   for (const [name, entry] of Object.entries(entries))
     if (entry.dtype === "F16") plant(model, name.split("."), fromHalf(numbers.subarray(...entry.data_offsets)));
   foldNorms(model.backbone[0].body);
+  if (Array.isArray(model.input_proj)) model.input_proj.forEach(arrange);
   return { config: JSON.parse(notes.config), classNames: JSON.parse(notes.class_names), model };
 }
 
@@ -79,16 +81,34 @@ function foldNorms(body) {
  * @param {Float32Array} weight (out, in, side, side)
  * @param {Module} norm
  * @param {number} side
- * @returns {{weight: Float32Array, bias: Float32Array}} weight (out, side, side, in), in the order of `patches`
+ * @returns {{weight: Float32Array, bias: Float32Array}}
  */
 function foldNorm(weight, norm, side) {
-  const outs = norm.weight.length, area = side * side, ins = weight.length / outs / area;
-  const folded = new Float32Array(weight.length), bias = new Float32Array(outs);
-  for (let o = 0; o < outs; o += 1) {
-    const scale = norm.weight[o] / Math.sqrt(norm.running_var[o] + 1e-5);
-    bias[o] = norm.bias[o] - norm.running_mean[o] * scale;
+  const scales = Array.from(norm.weight, (scale, o) => scale / Math.sqrt(norm.running_var[o] + 1e-5));
+  const bias = Float32Array.from(scales, (scale, o) => norm.bias[o] - norm.running_mean[o] * scale);
+  return { weight: inOrderOfPatches(weight, scales, side), bias };
+}
+
+/**
+ * A convolution without a batch norm, but with a bias: to one of a Deformable DETR's levels.
+ * @param {Module[]} projection a convolution, and a norm that stays as it is
+ * @param {number} level
+ */
+function arrange([convolution], level) {
+  convolution.weight = inOrderOfPatches(convolution.weight, Array(convolution.bias.length).fill(1), level ? 3 : 1);
+}
+
+/**
+ * @param {Float32Array} weight (out, in, side, side)
+ * @param {number[]} scales (out)
+ * @param {number} side
+ * @returns {Float32Array} (out, side, side, in), in the order of `patches`, each output scaled
+ */
+function inOrderOfPatches(weight, scales, side) {
+  const area = side * side, ins = weight.length / scales.length / area, out = new Float32Array(weight.length);
+  scales.forEach((scale, o) => {
     for (let i = 0; i < ins; i += 1)
-      for (let k = 0; k < area; k += 1) folded[(o * area + k) * ins + i] = weight[(o * ins + i) * area + k] * scale;
-  }
-  return { weight: folded, bias };
+      for (let k = 0; k < area; k += 1) out[(o * area + k) * ins + i] = weight[(o * ins + i) * area + k] * scale;
+  });
+  return out;
 }
