@@ -17,7 +17,8 @@ from test_playground_engine import CLOSE, SCENES, question, scene
 from torch.testing import assert_close
 
 import detr_mini
-from detr_mini.teaching import playground
+from detr_mini import teaching
+from detr_mini.teaching import live
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,14 +36,14 @@ def browser() -> Iterator[Browser]:
 def address(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The playground alone, in the book's style, as a file."""
     folder = tmp_path_factory.mktemp("playground")
-    playground.write(folder)
+    live.write(folder)
     style = f"<style>{(ROOT / 'book/_static/book.css').read_text('utf-8')}</style>"
     colours = "background: var(--pst-color-background); color: var(--pst-color-text-base)"  # as the theme has it
     style += f"<style>body {{ {colours} }}</style>"
     style = style.replace("url(", "local(")  # the fonts are not here
     head = f'<meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>P</title>{style}'
     still = (ROOT / "book/_static/playground.webp").as_uri()
-    body = f'<main class="bd-article"><h1>The playground</h1>{playground.shell(".", still)}</main>'
+    body = f'<main class="bd-article"><h1>The playground</h1>{live.shell(".", still)}</main>'
     html = f'<!doctype html><html lang="en" data-theme="light"><head>{head}</head><body>{body}</body></html>'
     (folder / "page.html").write_text(html, "utf-8")
     return (folder / "page.html").as_uri()
@@ -126,7 +127,7 @@ def thing(page: Page, index: int = 2) -> dict[str, Any]:
 # --- the numbers
 
 
-@pytest.mark.parametrize("name", playground.MODELS)
+@pytest.mark.parametrize("name", live.MODELS)
 @torch.no_grad()
 def test_a_hundred_scenes_in_chromium_give_the_packages_logits_and_boxes(page: Page, address: str, name: str) -> None:
     page.evaluate(
@@ -447,9 +448,9 @@ def test_a_padded_frame_moves_boxes_only_where_its_mask_is_forgotten(page: Page)
 
 def test_the_other_model(page: Page) -> None:
     page.get_by_label("Model").select_option("nano")
-    page.wait_for_function("document.querySelector('.playground').app.answer.layers.length === 3", timeout=60_000)
+    answered(page)
     page.get_by_role("button", name="Slot 5").click()
-    assert app(page, "app.layer") == 2
+    assert app(page, "[app.layer, app.answer.layers.length]") == [2, 3]
 
 
 def test_the_tour_has_six_steps_and_goes(page: Page) -> None:
@@ -516,7 +517,7 @@ def test_axe_finds_nothing_serious(page: Page, theme: str) -> None:
 
 def test_in_a_notebook_all_of_it_is_in_the_cell(browser: Browser, tmp_path: Path) -> None:
     path = tmp_path / "output.html"
-    path.write_text(f'<!doctype html><meta charset="utf-8">{playground.show()._repr_html_()}', "utf-8")
+    path.write_text(f'<!doctype html><meta charset="utf-8">{teaching.playground()._repr_html_()}', "utf-8")
     with browser.new_page() as page:
         faults = watched(page)
         started(page, path.as_uri())

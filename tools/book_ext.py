@@ -27,7 +27,7 @@ from sphinx.errors import ExtensionError
 from sphinx.util import logging
 from sphinx.util.docutils import SphinxDirective
 
-from detr_mini.teaching import playground
+from detr_mini.teaching import live
 from detr_mini.teaching.diagram import diagram, inlined
 
 log = logging.getLogger(__name__)
@@ -178,7 +178,7 @@ class Playground(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         up = "../" * self.env.docname.count("/")
-        html = playground.shell(f"{up}_static/playground", f"{up}_static/playground.webp")
+        html = live.shell(f"{up}_static/playground", f"{up}_static/playground.webp")
         return [nodes.raw("", html, format="html")]
 
 
@@ -232,7 +232,7 @@ def finish_site(app: Sphinx, exception: Exception | None) -> None:
         return
     for path in (Path(app.srcdir) / "book").glob("*.ipynb"):
         (Path(app.outdir) / "book" / path.name).write_text(without_outputs(path.read_text("utf-8")), "utf-8")
-    playground.write(Path(app.outdir) / "_static" / "playground")
+    live.write(Path(app.outdir) / "_static" / "playground")
     finish(Path(app.outdir))
 
 

@@ -30,7 +30,7 @@ from detr_mini.data import eval_transforms, tiny_town
 from detr_mini.data.image import image_to_tensor
 from detr_mini.data.scenery import grain, paint_scenery
 from detr_mini.data.sprites import Canvas
-from detr_mini.teaching import playground
+from detr_mini.teaching import live
 from detr_mini.teaching.live.town import GROUNDS, HEIGHT, HOURS, KINDS, WIDTH, lay, looks_of
 
 VIEWS = {(3, "side"): "bus", (2, "side"): "car", (5, "sail"): "sailing boat", (5, "steam"): "steamer"}
@@ -131,9 +131,9 @@ def main() -> None:
     if (program := find_chromium()) is None:
         raise SystemExit("composing scenes wants a Chromium")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        playground.write(folder)
+        live.write(folder)
         address = Path(folder) / "page.html"
-        address.write_text(f'<!doctype html><meta charset="utf-8">{playground.shell(".", "")}', "utf-8")
+        address.write_text(f'<!doctype html><meta charset="utf-8">{live.shell(".", "")}', "utf-8")
         page = launch(playwright, program).new_page()
         page.goto(address.as_uri())
         page.click("button.start")

@@ -21,7 +21,7 @@ from playwright.sync_api import sync_playwright
 import detr_mini
 from detr_mini import interpret, plots
 from detr_mini.data import CocoDetection, draw_scene, eval_transforms, make_data
-from detr_mini.teaching import pictures, playground
+from detr_mini.teaching import live, pictures
 from detr_mini.teaching.notebook import setup
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,8 +75,8 @@ def still() -> Image.Image:
     if program is None:
         raise SystemExit("a picture of the playground wants a Chromium")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
-        playground.write(folder)
-        (Path(folder) / "page.html").write_text(f'<!doctype html><meta charset="utf-8">{playground.shell(".", "")}')
+        live.write(folder)
+        (Path(folder) / "page.html").write_text(f'<!doctype html><meta charset="utf-8">{live.shell(".", "")}')
         tab = launch(playwright, program).new_page(viewport={"width": 1040, "height": 1200})
         tab.goto((Path(folder) / "page.html").as_uri())
         tab.add_style_tag(path=STATIC / "book.css")

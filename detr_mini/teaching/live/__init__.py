@@ -24,7 +24,7 @@ from detr_mini.teaching.live.town import town_script
 from detr_mini.weights import CHECKPOINTS
 
 FOLDER = Path(__file__).parent
-MODELS = ("mini", "nano", "deformable_nano")
+MODELS = ("mini", "nano", "deformable_nano")  # a page begins with the first, and loads another when it is chosen
 # In the order of the data.
 ENGINE = (
     "arrays",
@@ -43,7 +43,7 @@ ENGINE = (
     "answer",
 )
 DOORS = ("readCheckpoint", "fromBase64", "answer", "serve")  # what the engine shows of itself
-PAGE = ("dom", "scene", "draw", "view", "app", "tools", "stage", "panels", "said", "tour", "main")
+PAGE = ("dom", "scene", "draw", "view", "points", "app", "tools", "stage", "panels", "contents", "said", "tour", "main")
 
 STILL = (
     "A street of Tiny Town with a tree, a bus, a house, a balloon and a person, each with the box and the score that "
@@ -110,19 +110,22 @@ def shell(folder: str, still: str) -> str:
     loaded = sum(len(text) for text in (weights_script("mini"), engine_script(), town_script(), slots_script()))
     return (
         f'<link rel="stylesheet" href="{folder}/playground.css">\n'
-        f'<div class="playground" data-folder="{folder}" data-ending=".html">\n'
+        f'<div class="playground" data-folder="{folder}" data-models="{" ".join(MODELS)}" data-ending=".html">\n'
         f'<img src="{still}" alt="{escape(STILL)}">\n'
         f'<button type="button" class="start" hidden>Start the playground ({loaded / 1e6:.1f} MB)</button>\n'
         f'</div>\n<script src="{folder}/page.js" defer></script>\n'
     )
 
 
-def show() -> Interactive:
-    """The playground as the output of a notebook's cell, with all that it needs inside."""
-    scripts = [engine_script(), town_script(), slots_script(), *map(weights_script, MODELS), page_script()]
+def show(*models: str) -> Interactive:
+    """The playground as the output of a notebook's cell, with all that it needs inside: see ``teaching.playground``."""
+    if unknown := [name for name in models if name not in MODELS]:
+        raise ValueError(f"the playground has no model {unknown[0]!r}; there are {', '.join(MODELS)}")
+    models = models or MODELS[:1]
+    scripts = [engine_script(), town_script(), slots_script(), *map(weights_script, models), page_script()]
     style = (FOLDER / "playground.css").read_text("utf-8")
     html = (
-        f'<style>{style}</style>\n<div class="playground" data-ending=".ipynb" {KEYS}>\n'
+        f'<style>{style}</style>\n<div class="playground" data-models="{" ".join(models)}" data-ending=".ipynb" {KEYS}>\n'
         '<button type="button" class="start" hidden>Start the playground</button>\n</div>\n'
         + "".join(f"<script>{script}</script>\n" for script in scripts)
     )

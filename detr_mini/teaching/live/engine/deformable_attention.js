@@ -5,8 +5,8 @@
  * @typedef {{height: number, width: number, first: number, ratio: [number, number]}} Level */
 
 /** Where each query reads, x and y as shares of the frame, and with which weight: places (Q, heads, levels, points, 2),
- * weights (Q, heads, levels, points).
- * @typedef {{places: Float32Array, weights: Float32Array}} Points */
+ * weights (Q, heads, levels, points), `shape` the last three of these.
+ * @typedef {{places: Float32Array, weights: Float32Array, shape: [number, number, number]}} Points */
 
 /**
  * Each query reads some points around its reference. There are no keys: points and weights are linear functions of it.
@@ -43,7 +43,7 @@ function sampling(query, reference, levels, module, heads) {
     const step = known === 2 ? 1 / (axis ? height : width) : reference[from + 2] * ratio[axis] / 2 / count;
     places[i] = reference[from] * ratio[axis] + places[i] * step;
   }
-  return { places, weights };
+  return { places, weights, shape: [heads, levels.length, count] };
 }
 
 /**

@@ -31,7 +31,7 @@ function deformableDetr(picture, { model, config }, switches = NOTHING_BROKEN) {
  * The maps that are read: the backbone's, and one of half its height and width.
  * @param {FeatureMap} features
  * @param {Mask} mask
- * @param {Module[]} projections a convolution and a group norm each
+ * @param {{weight: Float32Array, bias: Float32Array}[][]} projections a convolution and a group norm each
  * @returns {MaskedMap[]}
  */
 function featureLevels(features, mask, projections) {

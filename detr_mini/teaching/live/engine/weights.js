@@ -7,7 +7,8 @@
  *   position_temperature: number, position_scale: number, max_size: number}} Config */
 
 /** Only a Deformable DETR's config has `num_feature_levels`.
- * @typedef {{config: Config & {num_feature_levels?: number}, classNames: {[id: string]: string}, model: Module}} Checkpoint */
+ * @typedef {{config: Config & {num_feature_levels?: number}, classNames: {[id: string]: string},
+ *   model: Module}} Checkpoint */
 
 /**
  * A safetensors file: eight bytes that tell the length of a JSON text, this text, and then all numbers.

@@ -3,11 +3,11 @@
 /** @typedef {{root: HTMLElement, town: Town, ending: string, source: () => any,
  *   pen: CanvasRenderingContext2D, overlay: CanvasRenderingContext2D, grounds: {[name: string]: HTMLImageElement},
  *   scene: Scene, picture: Picture | null, past: Scene[], thing: number, brush: boolean, objects: Seen[],
- *   model: string, names: {[id: string]: string}, worker: Worker | null, busy: boolean, again: boolean,
- *   answer: Answer | null, fault: string,
- *   tab: string, slot: number, layer: number, head: number, cell: number, threshold: number,
+ *   models: string[], model: string, names: {[id: string]: string},
+ *   worker: Worker | null, busy: boolean, again: boolean, answer: Answer | null, fault: string,
+ *   tab: string, slot: number, layer: number, head: number, level: number, cell: number, threshold: number,
  *   switches: Switches, frame: string, slots: {[model: string]: SlotMap}, parts: {[name: string]: any}}} App
- * `thing` is the index of the one that is chosen, or -1; `head` -1 is the mean of all */
+ * `thing` is the index of the one that is chosen, or -1; `head` and `level` -1 are all of them */
 
 /** Where the boxes of each slot fell on 500 pictures: x and y of each center, from 0 to 255, as base64.
  * @typedef {{pictures: number, centers: string}} SlotMap */
@@ -112,6 +112,24 @@ function startModel(app, file) {
 }
 
 /**
+ * Have another model look at the scene.
+ * @param {App} app
+ * @param {string} name
+ */
+async function useModel(app, name) {
+  app.worker?.terminate();
+  Object.assign(app, { model: name, worker: null, answer: null, busy: true, layer: Infinity });
+  show(app);
+  try {
+    await loadModel(app.root, name);
+    if (app.model !== name) return; // yet another was chosen meanwhile
+    startModel(app, /** @type {any} */ (window).playgroundModels[name]);
+  } catch (error) {
+    hear(app, { fault: String(error) });
+  }
+}
+
+/**
  * What the worker says: that the model is there, an answer, or what went wrong.
  * @param {App} app
  * @param {{classNames?: {[id: string]: string}, answer?: Answer, fault?: string}} data
@@ -131,7 +149,15 @@ function hear(app, data) {
  * Once the reader has changed something, the address holds the scene: to come back to, or to hand on.
  * @param {App} app
  */
-function keepInAddress({ scene, past, parts }) {
+function keepInAddress(app) {
+  const { past, model, models, parts } = app, changed = past.length || model !== models[0];
   clearTimeout(parts.keeping);
-  if (past.length) parts.keeping = setTimeout(() => history.replaceState(null, '', toAddress(scene)), 500);
+  if (changed) parts.keeping = setTimeout(() => putInAddress(app), 500);
+}
+
+/**
+ * @param {App} app
+ */
+function putInAddress({ scene, model }) {
+  history.replaceState(null, '', toAddress(scene, model));
 }

@@ -14,7 +14,7 @@ function playground(root) {
     start.disabled = true;
     start.textContent = 'The playground is loading …';
     try {
-      for (const name of ['town', 'engine', 'slots', 'mini']) await load(root, name);
+      for (const name of ['town', 'engine', 'slots']) await load(root, name);
       await open(root);
     } catch (error) {
       start.textContent = `It could not be loaded: ${error instanceof Error ? error.message : error}`;
@@ -42,6 +42,15 @@ function load(root, name) {
 }
 
 /**
+ * Load the file of a model, unless it is there.
+ * @param {HTMLElement} root
+ * @param {string} name
+ */
+async function loadModel(root, name) {
+  if (!(/** @type {any} */ (window).playgroundModels?.[name])) await load(root, name);
+}
+
+/**
  * @param {Town} town
  * @returns {Promise<{[name: string]: HTMLImageElement}>} a picture for each ground at each hour
  */
@@ -65,22 +74,23 @@ async function open(root) {
   const pen = hiddenCanvas(width, height), overlay = element('canvas', {
     width, height, tabindex: 0, role: 'application', 'aria-label': 'The scene', 'aria-describedby': 'keys-of-the-scene',
   });
-  const linked = fromAddress(location.hash, town);
+  const linked = fromAddress(location.hash, town), models = (root.dataset.models ?? '').split(' ');
   /** @type {App} */
   const app = {
     root, town, ending: root.dataset.ending ?? '.html', source: page.playgroundEngine, pen,
     overlay: overlay.getContext('2d'), grounds: await readGrounds(town),
-    scene: linked ?? structuredClone(SITUATIONS['A street']), picture: null, past: [], thing: -1, brush: false, objects: [],
-    model: 'mini', names: {}, worker: null, busy: false, again: false, answer: null, fault: '',
-    tab: 'boxes', slot: 0, layer: 5, head: -1, cell: 100, threshold: 0.5,
+    scene: linked ?? structuredClone(SITUATIONS['A street']), picture: null, past: [], thing: -1, brush: false,
+    objects: [], models, model: modelOf(location.hash, models) || models[0], names: {},
+    worker: null, busy: false, again: false, answer: null, fault: '',
+    tab: 'boxes', slot: 0, layer: 5, head: -1, level: -1, cell: 100, threshold: 0.5,
     switches: { noPositions: false, noQueries: false, noSelfAttention: false, forgetMask: false, order: null },
     frame: 'alone', slots: page.playgroundSlots, parts: {},
   };
   Object.assign(root, { app }); // for whoever looks in with the browser's tools
   build(app);
   app.parts.tour.hidden = linked !== null;
-  startModel(app, page.playgroundModels.mini);
   redraw(app);
+  await useModel(app, app.model);
 }
 
 /**
@@ -113,13 +123,10 @@ function build(app) {
  * @returns {HTMLElement}
  */
 function modelChoice(app) {
-  return choice('Model', { mini: 'mini', nano: 'nano' }, app.model, async name => {
-    app.model = name;
-    await load(app.root, name);
-    startModel(app, /** @type {any} */ (window).playgroundModels[name]);
-    app.layer = 5;
-    ask(app);
-  });
+  const names = Object.fromEntries(app.models.map(name => [name, name]));
+  app.parts.model = choice('Model', names, app.model, name => useModel(app, name));
+  app.parts.model.hidden = app.models.length === 1;
+  return app.parts.model;
 }
 
 /**
@@ -127,6 +134,7 @@ function modelChoice(app) {
  * @param {App} app
  */
 function openAddress(app) {
-  const scene = fromAddress(location.hash, app.town);
+  const scene = fromAddress(location.hash, app.town), model = modelOf(location.hash, app.models);
   if (scene) change(app, scene);
+  if (model && model !== app.model) useModel(app, model);
 }

@@ -25,10 +25,21 @@ function showFound(app, answer) {
 function showSlot(app, answer) {
   showLayer(app, 'slot', answer.layers.length);
   const { scores, labels } = answer.layers[app.layer];
-  const map = rowOf(answer.seen.cells[app.layer], app.slot, app.head, answer);
-  const [cell, share] = strongest(map);
+  const { points, cells } = answer.seen;
   app.parts.slotSaid.textContent = `Slot ${app.slot} after layer ${app.layer + 1}: ${nameOf(app, labels[app.slot])}, `
-    + `score ${scores[app.slot].toFixed(2)}. It reads most of ${whereIs(answer, cell)}: ${percent(share)}.`;
+    + `score ${scores[app.slot].toFixed(2)}. `
+    + (points ? whereSlotReads(app, answer, points.cells[app.layer]) : mostRead(app, answer, cells[app.layer]));
+}
+
+/**
+ * @param {App} app
+ * @param {Answer} answer
+ * @param {Float32Array} weights (heads, N, cells)
+ * @returns {string}
+ */
+function mostRead(app, answer, weights) {
+  const [cell, share] = strongest(rowOf(weights, app.slot, app.head, answer));
+  return `It reads most of ${whereIs(answer, cell)}: ${percent(share)}.`;
 }
 
 /**
@@ -36,12 +47,22 @@ function showSlot(app, answer) {
  * @param {Answer} answer
  */
 function showCell(app, answer) {
-  showLayer(app, 'cell', answer.seen.encoder.length);
-  const layer = Math.min(app.layer, answer.seen.encoder.length - 1);
-  const map = rowOf(answer.seen.encoder[layer], app.cell, app.head, answer), [cell, share] = strongest(map);
-  const most = cell === app.cell ? 'itself' : whereIs(answer, cell), itself = percent(map[app.cell]);
-  app.parts.cellSaid.textContent = `In layer ${layer + 1}, ${whereIs(answer, app.cell)} reads most of ${most}: `
-    + `${percent(share)}; of itself ${itself}.`;
+  const { points, encoder } = answer.seen, layer = seenLayer(app, answer);
+  showLayer(app, 'cell', (points ?? answer.seen).encoder.length);
+  app.parts.cellSaid.textContent = `In layer ${layer + 1}, ${whereIs(answer, app.cell)} `
+    + (points ? whereCellReads(app, answer, points.encoder[layer]) : mostReadByCell(app, answer, encoder[layer]));
+}
+
+/**
+ * @param {App} app
+ * @param {Answer} answer
+ * @param {Float32Array} weights (heads, cells, cells)
+ * @returns {string}
+ */
+function mostReadByCell(app, answer, weights) {
+  const map = rowOf(weights, app.cell, app.head, answer), [cell, share] = strongest(map);
+  const most = cell === app.cell ? 'itself' : whereIs(answer, cell);
+  return `reads most of ${most}: ${percent(share)}; of itself ${percent(map[app.cell])}.`;
 }
 
 /**
@@ -86,8 +107,8 @@ function showMatching(app, answer) {
     ...cost.map((row, object) => costCell(row[slot], slot === pairs.find(pair => pair.object === object)?.slot))));
   const table = element('table', {}, element('thead', {}, element('tr', {}, element('td'), ...head)),
     element('tbody', {}, ...rows));
-  app.parts.costs.replaceChildren(cost.length ? table : 'No object, no cost: every slot should say "no object".');
-  app.parts.terms.replaceChildren(...termRows(terms));
+  app.parts.costs.replaceChildren(cost.length ? table : 'No object, no cost: no slot should give a class.');
+  app.parts.terms.replaceChildren(...termRows(terms, answer.classWeight));
 }
 
 /**
@@ -110,14 +131,15 @@ function costCell(cost, paired) {
 
 /**
  * @param {LossTerms} terms
+ * @param {number} weight of the class
  * @returns {HTMLElement[]}
  */
-function termRows({ ce, bbox, giou, total }) {
+function termRows({ ce, bbox, giou, total }, weight) {
   const row = (/** @type {string} */ name, /** @type {string} */ sum) =>
     element('tr', {}, element('th', { scope: 'row' }, name), element('td', {}, sum));
   return [
-    row('class', `1 × ${ce.toFixed(3)}`), row('L1', `5 × ${bbox.toFixed(3)}`), row('GIoU', `2 × ${giou.toFixed(3)}`),
-    row('sum', total.toFixed(3)),
+    row('class', `${weight} × ${ce.toFixed(3)}`), row('L1', `5 × ${bbox.toFixed(3)}`),
+    row('GIoU', `2 × ${giou.toFixed(3)}`), row('sum', total.toFixed(3)),
   ];
 }
 

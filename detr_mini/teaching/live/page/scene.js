@@ -93,14 +93,37 @@ function within(thing, town) {
 }
 
 /**
- * A scene as the end of an address.
+ * A scene, and the model that looks at it, as the end of an address.
  * @param {Scene} scene
+ * @param {string} model
  * @returns {string}
  */
-function toAddress(scene) {
+function toAddress(scene, model) {
   const things = scene.things.map(({ kind, look, x, y, size, flip }) => [kind, look, x, y, flip ? -size : size]);
-  const text = JSON.stringify([scene.ground, scene.hour, scene.noise, things, scene.strokes]);
+  const text = JSON.stringify([scene.ground, scene.hour, scene.noise, things, scene.strokes, model]);
   return '#scene=' + encodeURIComponent(btoa(text));
+}
+
+/**
+ * @param {string} address
+ * @returns {any[]} what `toAddress` packed; an error where it did not
+ */
+function unpacked(address) {
+  return JSON.parse(atob(decodeURIComponent(address.replace('#scene=', ''))));
+}
+
+/**
+ * The model of an address; '' where it names none of these.
+ * @param {string} address
+ * @param {string[]} models
+ * @returns {string}
+ */
+function modelOf(address, models) {
+  try {
+    return models.find(name => name === unpacked(address)[5]) ?? '';
+  } catch {
+    return '';
+  }
 }
 
 /**
@@ -111,8 +134,7 @@ function toAddress(scene) {
  */
 function fromAddress(address, town) {
   try {
-    const text = atob(decodeURIComponent(address.replace('#scene=', '')));
-    const [ground, hour, noise, things, strokes] = JSON.parse(text);
+    const [ground, hour, noise, things, strokes] = unpacked(address);
     if (!town.grounds[ground] || !town.hours[hour] || things.length > 40) return null;
     return {
       ground, hour, noise: Math.min(Math.max(Number(noise), 0), 100),

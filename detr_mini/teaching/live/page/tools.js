@@ -57,7 +57,7 @@ function sceneBar(app) {
  * @param {App} app
  */
 async function copyLink(app) {
-  history.replaceState(null, '', toAddress(app.scene));
+  putInAddress(app);
   try {
     await navigator.clipboard.writeText(location.href);
     say(app, 'The link to this scene is copied.');

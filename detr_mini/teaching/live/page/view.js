@@ -113,7 +113,9 @@ function drawWords(pen, words, left, top, colour) {
  * @param {Answer} answer
  */
 function drawSlot(app, answer) {
-  drawMap(app, answer, rowOf(answer.seen.cells[app.layer], app.slot, app.head, answer), 0.75);
+  const { points, cells } = answer.seen;
+  if (points) drawPoints(app, answer, points.cells[app.layer], app.slot);
+  else drawMap(app, answer, rowOf(cells[app.layer], app.slot, app.head, answer), 0.75);
   if (app.parts.map.checked && app.slots[app.model]) drawSlotMap(app, app.slots[app.model]);
   answer.layers.forEach((layer, number) => {
     if (number < app.layer) drawEarlier(app, boxOf(layer, app.slot), (number + 1) / app.layer);
@@ -161,7 +163,7 @@ function rowOf(weights, row, head, { height, width }) {
  * @param {number} dim at most
  */
 function drawMap(app, { width, height }, map, dim) {
-  const pen = app.overlay, most = Math.max(...map), side = 8 * app.town.scale;
+  const pen = app.overlay, most = Math.max(...map), side = CELL * app.town.scale;
   for (let i = 0; i < width * height; i += 1) {
     const share = Math.sqrt(map[i] / most);
     pen.fillStyle = `rgba(16, 18, 40, ${(dim * (1 - share)).toFixed(3)})`;
@@ -192,8 +194,9 @@ function drawSlotMap(app, { pictures, centers }) {
  * @param {Answer} answer
  */
 function drawCell(app, answer) {
-  const layer = Math.min(app.layer, answer.seen.encoder.length - 1), side = 8 * app.town.scale;
-  drawMap(app, answer, rowOf(answer.seen.encoder[layer], app.cell, app.head, answer), 0.75);
+  const { points, encoder } = answer.seen, side = CELL * app.town.scale, layer = seenLayer(app, answer);
+  if (points) drawPoints(app, answer, points.encoder[layer], app.cell);
+  else drawMap(app, answer, rowOf(encoder[layer], app.cell, app.head, answer), 0.75);
   const left = (app.cell % answer.width) * side, top = Math.floor(app.cell / answer.width) * side;
   Object.assign(app.overlay, { lineWidth: 9, strokeStyle: '#fff' });
   app.overlay.strokeRect(left, top, side, side);
