@@ -18,14 +18,16 @@ function only(kind, part) {
  * @returns {HTMLElement[]}
  */
 function layerAndHead(app, part, layers) {
-  const numbers = Object.fromEntries(Array.from({ length: layers }, (_, i) => [i, String(i + 1)]));
+  /** @type {[string, string][]} */
+  const numbers = Array.from({ length: layers }, (_, i) => [String(i), String(i + 1)]);
   const start = part === 'cell' ? 0 : layers - 1;
   const layer = choice('Layer', numbers, String(start), value => { app.layer = +value; show(app); });
-  const heads = { '-1': 'all', 0: '1', 1: '2', 2: '3', 3: '4' };
+  /** @type {[string, string][]} */
+  const heads = [['-1', 'all'], ['0', '1'], ['1', '2'], ['2', '3'], ['3', '4']];
   const head = choice('Head', heads, '-1', value => { app.head = +value; show(app); });
   app.parts[part + 'Layer'] = layer.querySelector('select');
   app.parts[part + 'Head'] = head.querySelector('select');
-  const level = choice('Level', { '-1': 'both', 0: 'fine', 1: 'coarse' }, '-1', value => {
+  const level = choice('Level', [['-1', 'both'], ['0', 'fine'], ['1', 'coarse']], '-1', value => {
     app.level = +value;
     show(app);
   });
@@ -115,9 +117,9 @@ function brokenPanel(app) {
     checkbox('No query vectors: all slots begin alike', false, noQueries => flip({ noQueries })),
     checkbox('Query vectors shuffled among the slots', false, is => flip({ order: is ? order : null })),
     checkbox('No self-attention: slots do not read slots', false, noSelfAttention => flip({ noSelfAttention })),
-    choice('Frame', {
-      alone: 'the picture alone', masked: 'padded, with its mask', forgotten: 'padded, mask forgotten',
-    }, 'alone', frame => { app.frame = frame; ask(app); }),
+    choice('Frame', [
+      ['alone', 'the picture alone'], ['masked', 'padded, with its mask'], ['forgotten', 'padded, mask forgotten'],
+    ], 'alone', frame => { app.frame = frame; ask(app); }),
     only('points', sentence(app, 'In this model a cell looks from its own place, and a slot from a point that its '
       + 'query vector gives: the first switch leaves the places, the second takes the points as well.',
       '20_deformable_detr', 'Deformable DETR')),

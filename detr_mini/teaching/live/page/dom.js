@@ -30,14 +30,14 @@ function button(words, act, more = {}) {
 /**
  * A choice of one of several, with its name before it.
  * @param {string} name
- * @param {{[value: string]: string}} options words by value
+ * @param {[string, string][]} options value and words of each
  * @param {string} chosen
  * @param {(value: string) => void} act
  * @returns {HTMLLabelElement}
  */
 function choice(name, options, chosen, act) {
   const list = element('select', { onchange: () => act(list.value) });
-  for (const [value, words] of Object.entries(options))
+  for (const [value, words] of options)
     list.append(element('option', { value, selected: value === chosen }, words));
   return element('label', {}, name + ' ', list);
 }

@@ -123,7 +123,7 @@ function build(app) {
  * @returns {HTMLElement}
  */
 function modelChoice(app) {
-  const names = Object.fromEntries(app.models.map(name => [name, name]));
+  const names = app.models.map(name => /** @type {[string, string]} */ ([name, name]));
   app.parts.model = choice('Model', names, app.model, name => useModel(app, name));
   app.parts.model.hidden = app.models.length === 1;
   return app.parts.model;

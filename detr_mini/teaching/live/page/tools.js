@@ -39,7 +39,7 @@ const KEYS = {
  * @returns {HTMLElement}
  */
 function sceneBar(app) {
-  const same = (/** @type {string[]} */ names) => Object.fromEntries(names.map(name => [name, name]));
+  const same = (/** @type {string[]} */ names) => names.map(name => /** @type {[string, string]} */ ([name, name]));
   const open = (/** @type {string} */ name) => { app.thing = -1; change(app, SITUATIONS[name]); };
   app.parts.situation = choice('Situation', same(Object.keys(SITUATIONS)), 'A street', open);
   const { grounds, hours } = app.town;
