@@ -24,8 +24,8 @@ from detr_mini.data.image import image_to_tensor
 from detr_mini.interpret import attention_maps, sampling_points
 from detr_mini.loss import build_criterion
 from detr_mini.modeling.nested_tensor import NestedTensor
-from detr_mini.teaching.notebook import sample
 from detr_mini.teaching.live import ENGINE, FOLDER, MODELS, engine_script, weights_script
+from detr_mini.teaching.notebook import sample
 from detr_mini.weights import CHECKPOINTS
 
 NODE = shutil.which("node")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
 from browser import find_chromium, launch
+from PIL import Image
 from playwright.sync_api import Browser, CDPSession, Locator, Page, sync_playwright
 from test_playground_engine import CLOSE, SCENES, question, scene
 from torch.testing import assert_close
@@ -453,6 +457,81 @@ def test_the_other_model(page: Page) -> None:
     assert app(page, "[app.layer, app.answer.layers.length]") == [2, 3]
 
 
+def dots_of(page: Page, points: str, row: int) -> list[tuple[float, float, int, float]]:
+    """Place, level and weight of each point that a slot or a cell reads, from what the engine has told."""
+    heads, levels, count = app(page, f"{points}.shape")
+    each = heads * levels * count
+    places = app(page, f"{points}.places.slice({2 * row * each}, {2 * (row + 1) * each})")
+    weights = app(page, f"{points}.weights.slice({row * each}, {(row + 1) * each})")
+    return [(places[2 * i], places[2 * i + 1], i // count % levels, weights[i]) for i in range(each)]
+
+
+def pixels_of(page: Page, colour: list[int], x: float = 0.5, y: float = 0.5, reach: float = 0.5) -> int:
+    """How many pixels around a place, given in shares, are drawn over the scene in exactly this color."""
+    file = stage(page).evaluate("canvas => canvas.toDataURL()").partition(",")[2]
+    drawn = np.asarray(Image.open(io.BytesIO(base64.b64decode(file))))  # (H, W, 4)
+    height, width = drawn.shape[:2]
+    rows = slice(max(0, round((y - reach) * height)), round((y + reach) * height))
+    columns = slice(max(0, round((x - reach) * width)), round((x + reach) * width))
+    return int((drawn[rows, columns, :3] == colour).all(-1).sum())
+
+
+def test_the_deformable_model_shows_the_points_that_a_slot_reads(page: Page) -> None:
+    page.get_by_label("Model").select_option("deformable_nano")
+    scores = app(page, "app.answer.layers.at(-1).scores")
+    slot = max(range(25), key=lambda n: scores[n])
+    page.get_by_role("button", name=f"Slot {slot}:").click()
+    dots = dots_of(page, "app.answer.seen.points.cells[2]", slot)
+    assert sum(weight for *_, weight in dots) == pytest.approx(4)  # one for each head
+    cx, cy, w, h = boxes(page)[4 * slot : 4 * slot + 4]
+    inside = sum(dot[3] for dot in dots if abs(dot[0] - cx) < w / 2 and abs(dot[1] - cy) < h / 2) / 4
+    coarse = sum(dot[3] for dot in dots if dot[2] == 1) / 4
+    said = page.locator("#panel-slot").inner_text()
+    assert f"Of the weight of 32 points {100 * inside:.0f} % lies in this box" in said
+    assert f"{100 * coarse:.0f} % is on the coarse level" in said
+    assert "Bright is" not in said  # of the models that have maps
+    assert not page.get_by_label("500 pictures").is_visible()
+    blue, orange = [0, 0x72, 0xB2], [0xE6, 0x9F, 0]
+    assert min(pixels_of(page, blue), pixels_of(page, orange)) > 100
+    for level, colour, other in ((0, blue, orange), (1, orange, blue)):
+        page.locator("#panel-slot").get_by_label("Level").select_option(str(level))
+        assert "Of the weight of 16 points" in page.locator("#panel-slot").inner_text()
+        x, y, _, _ = max((dot for dot in dots if dot[2] == level), key=lambda dot: dot[3])
+        assert pixels_of(page, colour, x, y, 0.02) > 20
+        assert not pixels_of(page, other)
+    page.locator("#panel-slot").get_by_label("Head").select_option("2")
+    assert "Of the weight of 4 points" in page.locator("#panel-slot").inner_text()
+
+
+def test_the_deformable_model_shows_the_points_that_a_cell_reads(page: Page) -> None:
+    page.get_by_label("Model").select_option("deformable_nano")
+    page.get_by_role("tab", name="A cell").click()
+    answered(page)
+    page.locator("#panel-cell").get_by_label("Layer").select_option(label="2")
+    page.mouse.move(*place(page, 60, 60))
+    cell = 7 * 16 + 7
+    assert app(page, "app.cell") == cell
+    dots = dots_of(page, "app.answer.seen.points.encoder[1]", cell)
+    far = sum(dot[3] / 4 * ((16 * dot[0] - 7.5) ** 2 + (12 * dot[1] - 7.5) ** 2) ** 0.5 for dot in dots)
+    said = page.locator("#panel-cell").inner_text()
+    assert f"In layer 2, the cell in row 8, column 8 reads 32 points, by weight {far:.1f} cells away on average" in said
+    page.get_by_label("Model").select_option("mini")
+    answered(page)
+    assert "reads most of" in page.locator("#panel-cell").inner_text()
+    assert not page.locator("#panel-cell").get_by_label("Level").is_visible()
+
+
+def test_a_model_that_is_missing_is_said(browser: Browser, address: str, tmp_path: Path) -> None:
+    for name in ("page.html", "page.js", "engine.js", "town.js", "slots.js", "playground.css", "mini.js"):
+        (tmp_path / name).symlink_to(Path(address.removeprefix("file://")).parent / name)
+    with browser.new_page() as page:
+        started(page, (tmp_path / "page.html").as_uri())
+        page.get_by_label("Model").select_option("nano")
+        page.locator(".said", has_text="nano.js is missing").wait_for(timeout=10_000)
+        page.get_by_label("Model").select_option("mini")
+        page.locator(".said", has_text="5 objects to be found").wait_for(timeout=10_000)
+
+
 def test_the_tour_has_six_steps_and_goes(page: Page) -> None:
     tour = page.get_by_role("group", name="A tour of six steps")
     said = set()
@@ -488,6 +567,22 @@ def test_a_link_opens_the_same_scene_and_the_same_boxes(page: Page, browser: Bro
         assert boxes(other) == boxes(page)
         assert not other.get_by_role("group", name="A tour of six steps").is_visible()
         assert not faults
+
+
+def test_a_link_opens_the_same_model(page: Page, browser: Browser) -> None:
+    page.get_by_label("Model").select_option("deformable_nano")
+    drag(page, (54, 61), (84, 65))
+    page.get_by_role("button", name="Copy link").click()
+    with browser.new_page(viewport={"width": 900, "height": 900}) as other:
+        faults = watched(other)
+        started(other, page.url)
+        assert app(other, "[app.model, app.scene]") == ["deformable_nano", app(page, "app.scene")]
+        assert boxes(other) == boxes(page)
+        assert not other.evaluate("'mini' in window.playgroundModels")  # what nobody chose is not loaded
+        assert not faults
+        other.evaluate("location.hash = '#scene=' + btoa(JSON.stringify(['sky', 'day', 0, [], [], 'nano']))")
+        other.wait_for_function("document.querySelector('.playground').app.model === 'nano'")
+        assert app(other, "[app.answer.layers.length, app.scene.ground, app.answer.seen.points ?? 0]") == [3, "sky", 0]
 
 
 @pytest.mark.parametrize("end", ["#scene=nonsense", "#scene=W10", "#scene=WyJtb29uIiwiZGF5IiwwLFtdLFtdXQ"])

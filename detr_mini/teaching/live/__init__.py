@@ -19,8 +19,8 @@ from pathlib import Path
 from safetensors.torch import load_file
 
 from detr_mini.teaching.interactive.figure import KEYS, Interactive
-from detr_mini.teaching.notebook import book_data
 from detr_mini.teaching.live.town import town_script
+from detr_mini.teaching.notebook import book_data
 from detr_mini.weights import CHECKPOINTS
 
 FOLDER = Path(__file__).parent
@@ -125,7 +125,8 @@ def show(*models: str) -> Interactive:
     scripts = [engine_script(), town_script(), slots_script(), *map(weights_script, models), page_script()]
     style = (FOLDER / "playground.css").read_text("utf-8")
     html = (
-        f'<style>{style}</style>\n<div class="playground" data-models="{" ".join(models)}" data-ending=".ipynb" {KEYS}>\n'
+        f"<style>{style}</style>\n"
+        f'<div class="playground" data-models="{" ".join(models)}" data-ending=".ipynb" {KEYS}>\n'
         '<button type="button" class="start" hidden>Start the playground</button>\n</div>\n'
         + "".join(f"<script>{script}</script>\n" for script in scripts)
     )
