@@ -46,10 +46,11 @@ test: lint  ## lint, types, tests, and every notebook against its stored outputs
 	$(BIN)/python -m pytest -n 2 -m browser
 	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval book/
 
-lint: $(READY)  ## ruff and mypy
+lint: $(READY)  ## ruff and mypy; of the JavaScript, ESLint and tsc, where there is Node
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python tools/lint_js.py
 
 bench: $(READY)  ## measure against Hugging Face and plain forms, into benchmarks/RESULTS.md
 	$(BIN)/python -m benchmarks

@@ -1,6 +1,6 @@
-// Runs the playground's engine where there is no page. Reads from standard input one JSON text: the engine's script, the
-// file of a model (base64), and questions, whose pictures are base64 of red, green and blue. Writes a line of JSON for
-// each question.
+// Runs the playground's engine where there is no page. Reads from standard input one JSON text: the engine's script,
+// the file of a model (base64), and questions, whose pictures are base64 of red, green and blue. Writes a line of JSON
+// for each question.
 const { engine, file, questions } = JSON.parse(require('node:fs').readFileSync(0, 'utf8'));
 const { readCheckpoint, fromBase64, answer } = new Function(engine + 'return playgroundEngine();')();
 const checkpoint = readCheckpoint(fromBase64(file));

@@ -22,7 +22,7 @@ function readCheckpoint(file) {
   /** @type {Module} */
   const model = {};
   for (const [name, entry] of Object.entries(entries))
-    if (entry.dtype === "F16") plant(model, name.split("."), fromHalf(numbers.subarray(...entry.data_offsets)));
+    if (entry.dtype === 'F16') plant(model, name.split('.'), fromHalf(numbers.subarray(...entry.data_offsets)));
   foldNorms(model.backbone[0].body);
   if (Array.isArray(model.input_proj)) model.input_proj.forEach(arrange);
   return { config: JSON.parse(notes.config), classNames: JSON.parse(notes.class_names), model };

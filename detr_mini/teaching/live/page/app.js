@@ -17,11 +17,11 @@ const FRAME = { height: 128, width: 168 }; // of a batch in which another pictur
 /**
  * Change the scene, so that it can be undone.
  * @param {App} app
- * @param {Partial<Scene>} change
+ * @param {Partial<Scene>} other what is to be otherwise
  */
-function change(app, change) {
+function change(app, other) {
   remember(app);
-  Object.assign(app.scene, structuredClone(change));
+  Object.assign(app.scene, structuredClone(other));
   app.thing = Math.min(app.thing, app.scene.things.length - 1);
   redraw(app);
 }
@@ -49,11 +49,11 @@ function undo(app) {
 /**
  * Change one thing of the scene.
  * @param {App} app
- * @param {Partial<Thing>} change
+ * @param {Partial<Thing>} other what is to be otherwise
  */
-function changeThing(app, change) {
+function changeThing(app, other) {
   const { things } = app.scene;
-  if (things[app.thing]) things[app.thing] = within({ ...things[app.thing], ...change }, app.town);
+  if (things[app.thing]) things[app.thing] = within({ ...things[app.thing], ...other }, app.town);
 }
 
 /**

@@ -69,11 +69,11 @@ function checkbox(words, checked, act) {
 /**
  * One sentence and where to read on.
  * @param {App} app
- * @param {string} sentence
+ * @param {string} words
  * @param {string} page
  * @param {string} title
  * @returns {HTMLParagraphElement}
  */
-function sentence(app, sentence, page, title) {
-  return element('p', {}, sentence + ' ', element('a', { href: page + app.ending }, title), '.');
+function sentence(app, words, page, title) {
+  return element('p', {}, words + ' ', element('a', { href: page + app.ending }, title), '.');
 }

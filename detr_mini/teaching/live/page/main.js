@@ -15,7 +15,7 @@ function playground(root) {
     start.textContent = 'The playground is loading …';
     try {
       for (const name of ['town', 'engine', 'slots']) await load(root, name);
-      await open(root);
+      await openPlayground(root);
     } catch (error) {
       start.textContent = `It could not be loaded: ${error instanceof Error ? error.message : error}`;
     }
@@ -68,7 +68,7 @@ async function readGrounds(town) {
 /**
  * @param {HTMLElement} root
  */
-async function open(root) {
+async function openPlayground(root) {
   const page = /** @type {any} */ (window), town = /** @type {Town} */ (page.playgroundTown);
   const [width, height] = [town.width * town.scale, town.height * town.scale];
   const pen = hiddenCanvas(width, height), overlay = element('canvas', {

@@ -55,18 +55,18 @@ function pointAtCell(app, x, y) {
  * @returns {(x: number, y: number) => void}
  */
 function beginPull(app, x, y) {
-  if (app.tab === 'cell') return (x, y) => pointAtCell(app, x, y);
+  if (app.tab === 'cell') return (toX, toY) => pointAtCell(app, toX, toY);
   remember(app);
   if (app.brush) {
     const stroke = [Math.round(x), Math.round(y)];
     app.scene.strokes.push(stroke);
-    return (x, y) => { stroke.push(Math.round(x), Math.round(y)); };
+    return (toX, toY) => { stroke.push(Math.round(toX), Math.round(toY)); };
   }
   if (!onGrip(app, x, y)) app.thing = thingAt(app, x, y);
   const thing = app.scene.things[app.thing];
   if (!thing) return () => {};
   const tall = thing.y - extent(thing, app.town)[1];
-  if (onGrip(app, x, y)) return (_, y) => changeThing(app, { size: thing.size * (thing.y - y) / tall });
+  if (onGrip(app, x, y)) return (_, toY) => changeThing(app, { size: thing.size * (thing.y - toY) / tall });
   return (toX, toY) => changeThing(app, { x: thing.x + toX - x, y: thing.y + toY - y });
 }
 

@@ -1,0 +1,41 @@
+// How the book's JavaScript is checked: `make lint`.
+import js from '@eslint/js';
+import globals from 'globals';
+
+const SHORT = { skipComments: true };
+
+export default [
+  { ignores: ['_build/', 'data/', 'runs/'] },
+  js.configs.recommended,
+  {
+    files: ['**/*.js'],
+    languageOptions: { sourceType: 'script', ecmaVersion: 2023, globals: globals.browser },
+    rules: {
+      'eqeqeq': 'error',
+      'no-implicit-coercion': ['error', { allow: ['+'] }],
+      'no-shadow': ['error', { builtinGlobals: false }],
+      'no-var': 'error',
+      'max-len': ['error', { code: 120 }],
+      'object-shorthand': 'error',
+      'prefer-const': 'error',
+      'quotes': ['error', 'single', { avoidEscape: true }],
+      'semi': 'error',
+    },
+  },
+  {
+    // Parts of one script: what a file uses of another, TypeScript knows, and what nobody uses, a test.
+    files: ['detr_mini/teaching/live/**'],
+    rules: {
+      'max-lines': ['error', 300],
+      'max-lines-per-function': ['error', { max: 40, ...SHORT }],
+      'no-undef': 'off',
+      'no-unused-vars': ['error', { vars: 'local' }],
+    },
+  },
+  {
+    // Each is one function, `play`, that the page calls: what it holds are its parts.
+    files: ['detr_mini/teaching/interactive/*.js'],
+    rules: { 'no-unused-vars': ['error', { varsIgnorePattern: '^(play|start)$' }] },
+  },
+  { files: ['tests/*.js'], languageOptions: { globals: globals.node } },
+];
