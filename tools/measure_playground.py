@@ -1,10 +1,14 @@
-"""Measure what `mini` finds in scenes that the playground composes, and in the same scenes drawn by the package.
+"""Measure the playground: what `mini` finds in scenes that it composes, beside what the package draws; times and sizes.
 
     .venv/bin/python tools/measure_playground.py [SCENES]
+    .venv/bin/python tools/measure_playground.py --times [SCENES]
 
 Both have the same things of the same looks at the same places, put there by Tiny Town's own rules. Where the package
-draws, the package's model looks; where the page composes, the page's. Crowds are left out. Wants a Chromium, as
-``tools/look.py`` does.
+draws, the package's model looks; where the page composes, the page's. Crowds are left out.
+
+With ``--times``, for each model: milliseconds a picture, from the question to the answer within the worker, and from a
+change of the scene until the page shows the answer; seconds from opening a link until the first answer; and megabytes
+that the page loads for it. Wants a Chromium, as ``tools/look.py`` does. Let nothing else run beside it.
 """
 
 from __future__ import annotations
@@ -15,6 +19,7 @@ import json
 import random
 import tempfile
 from pathlib import Path
+from statistics import median
 from typing import Any
 from urllib.parse import quote
 
@@ -22,7 +27,7 @@ import numpy as np
 import torch
 from browser import find_chromium, launch
 from PIL import Image
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 from torchmetrics.detection import MeanAveragePrecision
 
 import detr_mini
@@ -37,10 +42,12 @@ VIEWS = {(3, "side"): "bus", (2, "side"): "car", (5, "sail"): "sailing boat", (5
 ASK = """address => new Promise(done => {
     const { app } = document.querySelector('.playground');
     addEventListener('hashchange', () => setTimeout(function wait() {
-        if (app.busy || app.again) { setTimeout(wait, 5); return; }
+        if (app.busy || app.again) { setTimeout(wait, 1); return; }
         const { scores, labels, boxes } = app.answer.layers.at(-1);
-        done({ objects: app.objects, scores, labels, boxes: [...boxes] });
+        const told = { milliseconds: app.answer.milliseconds, shown: performance.now() - asked };
+        done({ objects: app.objects, scores, labels, boxes: [...boxes], ...told });
     }), { once: true });
+    const asked = performance.now();
     location.hash = address;
 })"""
 
@@ -95,10 +102,13 @@ def corners(boxes: list[float] | list[list[float]]) -> torch.Tensor:
     return detr_mini.box_cxcywh_to_xyxy(torch.tensor(boxes).float().reshape(-1, 4)) * scale
 
 
+def link(scene: list[Any]) -> str:
+    return f"#scene={quote(base64.b64encode(json.dumps(scene).encode()).decode(), safe='')}"
+
+
 def in_page(page: Page, scene: list[Any]) -> tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]]:
     """What the page finds in a scene that it composes, and what it says there is."""
-    text = base64.b64encode(json.dumps(scene).encode()).decode()
-    told = page.evaluate(ASK, f"#scene={quote(text, safe='')}")
+    told = page.evaluate(ASK, link(scene))
     labels = torch.tensor([one["label"] for one in told["objects"]], dtype=torch.int64)
     target = {"boxes": corners([one["box"] for one in told["objects"]]), "labels": labels}
     found = {"scores": torch.tensor(told["scores"]), "labels": torch.tensor(told["labels"])}
@@ -124,17 +134,39 @@ def measure(page: Page, count: int) -> dict[str, float]:
     return {**numbers, **{f"objects {name}": number for name, number in objects.items()}}
 
 
+def times(browser: Browser, folder: Path, name: str, count: int) -> dict[str, float]:
+    """How long a model's answers take, its first one with all that is loaded for it, and how much that is."""
+    with browser.new_page(viewport={"width": 1280, "height": 1000}) as page:
+        page.goto((folder / "page.html").as_uri() + link([*compose(count), name]))
+        first = page.wait_for_function(
+            "document.querySelector('.playground').app?.answer && performance.now()", timeout=120_000
+        ).json_value()
+        told = [page.evaluate(ASK, link([*compose(number), name])) for number in range(count)]
+    own = [path for path in folder.iterdir() if path.stem not in live.MODELS or path.stem == name]
+    numbers = {"first answer, s": first / 1000, "loaded, MB": sum(path.stat().st_size for path in own) / 1e6}
+    for kind in ("milliseconds", "shown"):
+        spent = [one[kind] for one in told]
+        numbers |= {f"{kind}, median": median(spent), f"{kind}, worst": max(spent)}
+    return {what: round(number, 2) for what, number in numbers.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("scenes", nargs="?", type=int, default=200)
-    count = parser.parse_args().scenes
+    parser.add_argument("--times", action="store_true", help="measure time and size, of all models")
+    arguments = parser.parse_args()
+    count = arguments.scenes
     if (program := find_chromium()) is None:
         raise SystemExit("composing scenes wants a Chromium")
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
         live.write(folder)
         address = Path(folder) / "page.html"
         address.write_text(f'<!doctype html><meta charset="utf-8">{live.shell(".", "")}', "utf-8")
-        page = launch(playwright, program).new_page()
+        browser = launch(playwright, program)
+        if arguments.times:
+            print(json.dumps({name: times(browser, Path(folder), name, count) for name in live.MODELS}, indent=1))
+            return
+        page = browser.new_page()
         page.goto(address.as_uri())
         page.click("button.start")
         page.wait_for_function("document.querySelector('.playground').app?.answer", timeout=120_000)
