@@ -121,7 +121,6 @@ def test_the_wheel_has_all_of_the_package_and_nothing_of_the_book(wheel: Path) -
         assert panoptic < 3_000_000
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
     kinds = {".py", ".typed", ".js", ".css", ".html", ".safetensors", ".json", ".md"}
-    kinds = {".py", ".typed", ".js", ".css", ".safetensors", ".json", ".md"}
     wanted = [path for path in (ROOT / "detr_mini").rglob("*") if path.suffix in kinds]
     assert packed == {path.relative_to(ROOT).as_posix() for path in wanted}
     assert {"detr_mini/py.typed", "detr_mini/checkpoints/nano.safetensors", "detr_mini/checkpoints/mini.json"} <= packed
