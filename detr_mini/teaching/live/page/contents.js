@@ -66,9 +66,10 @@ const PANELS = {
   slot: app => [
     only('maps', sentence(app, 'Bright is what this slot reads of the picture in a layer of the decoder. Dashed are '
       + 'its boxes after earlier layers.', '17_attention_maps', 'Attention maps')),
-    only('points', sentence(app, 'This model has no map of attention: a slot reads a few points around its box before '
-      + 'the layer. The larger a dot, the more it counts; blue is on the fine level, orange on the coarse one. Dashed '
-      + 'are its boxes after earlier layers.', '20_deformable_detr', 'Deformable DETR')),
+    only('points', sentence(app, 'This model has no map of attention: a slot reads a few points around its box of the '
+      + 'layer before, in layer 1 around a point of its own. The larger a dot, the more it counts; blue is on the fine '
+      + 'level, orange on the coarse one. Dashed are its boxes after earlier layers.',
+      '20_deformable_detr', 'Deformable DETR')),
     element('div', { class: 'choices' }, ...layerAndHead(app, 'slot', 6)),
     app.parts.mapRow = slotMapRow(app),
     app.parts.slotSaid = element('p'),

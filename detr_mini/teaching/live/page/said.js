@@ -89,7 +89,7 @@ function whereIs({ width }, cell) {
  * @returns {string}
  */
 function percent(share) {
-  return `${(100 * share).toFixed(share < 0.1 ? 1 : 0)} %`;
+  return `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`;
 }
 
 /**
