@@ -82,7 +82,9 @@ function addRow(x, row) {
  * @returns {Float32Array}
  */
 function add(x, y) {
-  return x.map((value, i) => value + y[i]);
+  const out = new Float32Array(x.length);
+  for (let i = 0; i < x.length; i += 1) out[i] = x[i] + y[i];
+  return out;
 }
 
 /**
