@@ -20,7 +20,8 @@ import random
 import tempfile
 from pathlib import Path
 from statistics import median
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from urllib.parse import quote
 
 import numpy as np
@@ -28,13 +29,14 @@ import torch
 from browser import find_chromium, launch
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
-from torchmetrics.detection import MeanAveragePrecision
 
 import detr_mini
 from detr_mini.data import eval_transforms, tiny_town
+from detr_mini.data.coco import to_coco
 from detr_mini.data.image import image_to_tensor
 from detr_mini.data.scenery import grain, paint_scenery
 from detr_mini.data.sprites import Canvas
+from detr_mini.evaluation import coco_metrics, coco_results
 from detr_mini.teaching import live
 from detr_mini.teaching.live.town import GROUNDS, HEIGHT, HOURS, KINDS, WIDTH, lay, looks_of
 
@@ -115,23 +117,42 @@ def in_page(page: Page, scene: list[Any]) -> tuple[dict[str, torch.Tensor], dict
     return {**found, "boxes": corners(told["boxes"])}, target
 
 
+class Gathered:
+    """What was found in scenes, beside what there is, as COCO has both."""
+
+    def __init__(self) -> None:
+        self.images: list[dict[str, Any]] = []
+        self.annotations: list[dict[str, Any]] = []
+        self.results: list[dict[str, Any]] = []
+
+    def add(self, found: dict[str, torch.Tensor], target: dict[str, torch.Tensor]) -> None:
+        number = len(self.images)
+        self.images.append({"id": number, "width": WIDTH, "height": HEIGHT})
+        self.results += coco_results(number, found)
+        for one in coco_results(number, {**target, "scores": torch.ones(len(target["labels"]))}):
+            area = one["bbox"][2] * one["bbox"][3]
+            self.annotations.append({**one, "id": len(self.annotations) + 1, "area": area, "iscrowd": 0})
+
+    def ap(self) -> float:
+        categories = [{"id": category.id, "name": category.name} for category in tiny_town.CATEGORIES]
+        told = {"images": self.images, "annotations": self.annotations, "categories": categories}
+        return coco_metrics(cast(Any, SimpleNamespace(coco=to_coco(told))), self.results)["AP"]
+
+
 @torch.no_grad()
 def measure(page: Page, count: int) -> dict[str, float]:
     """AP over so many scenes, composed and drawn."""
-    model, composed, drawn = detr_mini.load("mini"), MeanAveragePrecision(), MeanAveragePrecision()
-    objects = {"composed": 0, "drawn": 0}
+    model, composed, drawn = detr_mini.load("mini"), Gathered(), Gathered()
     for number in range(count):
         scene = compose(number)
-        found, target = in_page(page, scene)
-        composed.update([found], [target])
-        objects["composed"] += len(target["labels"])
+        composed.add(*in_page(page, scene))
         image, target = draw(scene)
         outputs = model([eval_transforms(None)(image_to_tensor(image))])
         [found] = model.postprocess(outputs, torch.tensor([[HEIGHT, WIDTH]]))
-        drawn.update([found], [target])
-        objects["drawn"] += len(target["labels"])
-    numbers = {"composed": composed.compute()["map"].item(), "drawn": drawn.compute()["map"].item()}
-    return {**numbers, **{f"objects {name}": number for name, number in objects.items()}}
+        drawn.add(found, target)
+    sides = {"composed": composed, "drawn": drawn}
+    objects = {f"objects {name}": len(side.annotations) for name, side in sides.items()}
+    return {name: side.ap() for name, side in sides.items()} | objects
 
 
 def times(browser: Browser, folder: Path, name: str, count: int) -> dict[str, float]:
