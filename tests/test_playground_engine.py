@@ -19,11 +19,13 @@ from scipy.optimize import linear_sum_assignment
 from torch.testing import assert_close
 
 import detr_mini
+from detr_mini import teaching
 from detr_mini.data import draw_scene, eval_transforms
 from detr_mini.data.image import image_to_tensor
 from detr_mini.interpret import attention_maps, sampling_points
 from detr_mini.loss import build_criterion
 from detr_mini.modeling.nested_tensor import NestedTensor
+from detr_mini.teaching import live
 from detr_mini.teaching.live import ENGINE, FOLDER, MODELS, engine_script, weights_script
 from detr_mini.teaching.notebook import sample
 from detr_mini.weights import CHECKPOINTS
@@ -267,6 +269,20 @@ def test_the_page_loads_the_very_file_that_the_package_ships(name: str) -> None:
     assert start == f'(window.playgroundModels ??= {{}})["{name}"]'
     assert base64.b64decode(json.loads(text.removesuffix(";\n"))) == (CHECKPOINTS / f"{name}.safetensors").read_bytes()
     assert len(script) < 4_000_000
+
+
+def test_a_cell_and_a_page_load_four_megabytes_at_most_with_each_model(tmp_path: Path) -> None:
+    live.write(tmp_path)
+    sizes = {path.stem: path.stat().st_size for path in tmp_path.iterdir()}
+    for name in MODELS:
+        assert sum(size for file, size in sizes.items() if file == name or file not in MODELS) < 4_000_000
+        assert len(teaching.playground(name).html) < 4_000_000
+    assert teaching.playground().html == teaching.playground("mini").html
+
+
+def test_a_model_that_the_playground_does_not_have_is_named() -> None:
+    with pytest.raises(ValueError, match="no model 'maxi'; there are mini, nano, deformable_nano"):
+        teaching.playground("mini", "maxi")
 
 
 def test_every_file_of_the_engine_has_its_place() -> None:
