@@ -294,3 +294,18 @@ def test_a_model_that_learned_nothing_gets_reasons() -> None:
         trained=True,
     )
     assert best.startswith("best: AP 0.300  AP50 0.600 after epoch 2, which is kept")
+
+
+def test_a_rate_that_is_too_high_is_the_first_reason() -> None:
+    """The loss rises from its first value on; one that wavers a little gives no such reason."""
+    recipe = replace(SHORT, epochs=2, keep_best=False, lr=0.05)
+
+    def reasons(*losses: float) -> list[str]:
+        log = [{"step": 200 * n, "epoch": 0, "loss": loss} for n, loss in enumerate(losses, 1)]
+        log.append({"step": 1000, "epoch": 2, "AP": 0.0, "AP50": 0.0})
+        return verdict(log, FIGURES, TINY, recipe, trained=True)[1:]
+
+    assert reasons(20.0, 40.7, 42.6, 25.3, 19.2)[0] == (
+        "  1. the loss rose from 20.0 to 42.6: the learning rate is too high (--lr, now 0.05); try a tenth of it"
+    )
+    assert not any("learning rate" in reason for reason in reasons(20.0, 22.0, 21.0, 19.0, 18.0))

@@ -35,6 +35,7 @@ from detr_mini.weights import load_to_train
 
 STORED = Path(__file__).resolve().parent.parent / "book" / "data" / "own_pictures"
 STEPS = 160  # of a run, about: whole epochs
+SIDE = 192  # pixels: the long side that pictures are shrunk to; train would take 256, and twice the time
 VALID, TEST, TEST_SEED = 40, 300, 99
 MISTAKES = 30
 SEEDS = (0, 1, 2)
@@ -78,7 +79,7 @@ def begin(start: str, seed: int, folder: Path) -> Detector:
     """The model before training."""
     torch.manual_seed(seed)
     names = read_class_names(folder, "train")
-    fitted = fitting(Figures.of(CocoDetection(folder, "train")))
+    fitted = fitting(Figures.of(CocoDetection(folder, "train"))) | {"max_size": SIDE}
     if start == "random":
         return build("photo", num_classes=max(names) + 1, **fitted)
     model = load_to_train(START, class_names=names, **fitted)
@@ -122,8 +123,12 @@ def _is_right(category: int, box: list[Any], mistake: Mistake) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, default=Path("data/own_pictures"), metavar="DIR", help="default %(default)s")
-    parser.add_argument("--out", type=Path, default=Path("runs/own_pictures"), metavar="DIR", help="for unfinished runs")
+    parser.add_argument(
+        "--data", type=Path, default=Path("data/own_pictures"), metavar="DIR", help="default %(default)s"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/own_pictures"), metavar="DIR", help="for unfinished runs"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS), metavar="SEED", help="default 0 1 2")
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side (default %(default)s)")
     parser.add_argument("--anew", action="store_true", help="also what is stored already")

@@ -20,6 +20,7 @@ from detr_mini.commands.options import (
     require_sound,
 )
 
+SIZES = ("image_size", "max_size")  # fields of a config that say what pictures are resized to
 SUMMARY = "print COCO's twelve numbers, by pycocotools, and for a model with masks those of its masks"
 EXAMPLES = [
     "--data data/tiny_town --weights nano",
@@ -57,7 +58,8 @@ def run(options: argparse.Namespace) -> None:
 
     with distributed.processes(device(options.device)) as here:
         require_sound(options.data, (options.split,), panoptic=options.panoptic)
-        model = load_detector(options.weights, device=here, **settings.config_overrides(options.set))
+        changed = settings.config_overrides(options.set)
+        model = load_detector(options.weights, device=here, **changed)
         has_masks = isinstance(model, DETRSegmentation)
         if options.panoptic and not has_masks:
             raise ConfigError(
@@ -70,6 +72,12 @@ def run(options: argparse.Namespace) -> None:
         first = distributed.rank() == 0
         if first and (difference := other_names(model.class_names, dataset.class_names)):
             print(f"{PROGRAM} evaluate: {difference}", file=sys.stderr)
+        if first and (sizes := [f"config.{name}={changed[name]}" for name in SIZES if name in changed]):
+            print(
+                f"{PROGRAM} evaluate: measured at {' and '.join(sizes)}, as --set says; a model knows objects of the "
+                f"sizes that it was trained with (config.json of its run tells them)",
+                file=sys.stderr,
+            )
         results = evaluate(model, dataset, batch_size=options.batch_size, workers=options.workers, progress=first)
     if first:
         if has_masks and "mask_AP" not in results:

@@ -14,6 +14,7 @@ from detr_mini.training.prepare import expected_steps, remarks
 from detr_mini.training.recipe import Recipe
 
 NOTHING = 0.01  # AP50 below which a model has learned next to nothing
+ROSE = 1.3  # times the loss that was logged first: it falls at a rate that is not too high
 TINY = 8.0  # pixels: a cell of a map of stride 8; smaller objects are hard to tell from their surroundings
 
 
@@ -89,12 +90,17 @@ def _causes(
 ) -> list[str]:
     """What may be the matter, the likeliest first."""
     causes = []
+    losses = [line["loss"] for line in log if "loss" in line]
+    if losses and max(losses) > ROSE * losses[0]:
+        causes.append(
+            f"the loss rose from {losses[0]:.1f} to {max(losses):.1f}: the learning rate is too high (--lr, now "
+            f"{recipe.lr:g}); try a tenth of it"
+        )
     steps, wanted = max(int(line["step"]) for line in log), expected_steps(recipe, trained)
     if steps < wanted:
         epochs = -(-wanted * recipe.epochs // max(1, steps))
         start = "trained" if trained else "random"
         causes.append(f"{steps} steps are few: from {start} weights it takes some {wanted} (epochs={epochs})")
-    losses = [line["loss"] for line in log if "loss" in line]
     fall = _fall(losses)
     if fall is not None and fall > 0.03:
         causes.append(f"the loss still fell at the end, by {100 * fall:.0f} % in the last fifth: train longer (epochs)")

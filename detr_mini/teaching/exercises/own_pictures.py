@@ -1,0 +1,155 @@
+"""Exercises of the chapter *Your own pictures*."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from detr_mini.teaching.exercises import exercise
+
+
+@exercise(
+    cases=lambda: [(100, 8, 800), (30, 8, 600), (300, 8, 1356), (16, 4, 4), (17, 4, 10)],
+    mistakes={
+        "The last batch of an epoch may be smaller than the others, but it is a step: round up.": (
+            lambda images, batch, steps: math.ceil(steps / (images // batch))
+        ),
+        "These are too few steps: round the epochs up as well.": (
+            lambda images, batch, steps: steps // math.ceil(images / batch)
+        ),
+        "This is how often all pictures are seen if no batch is cut short: steps of an epoch are whole.": (
+            lambda images, batch, steps: math.ceil(steps * batch / images)
+        ),
+        "These are the steps of an epoch. How many epochs have the steps that are wanted?": (
+            lambda images, batch, steps: math.ceil(images / batch)
+        ),
+    },
+)
+def epochs_for(images: int, batch: int, steps: int) -> int:
+    """The fewest whole epochs that have so many steps or more."""
+    per_epoch = math.ceil(images / batch)
+    return math.ceil(steps / per_epoch)
+
+
+def _rows() -> list[tuple[Tensor, int, int]]:
+    rows = torch.tensor([[2, 0.5, 0.5, 0.25, 0.5], [0, 0.1, 0.8, 0.2, 0.1], [5, 0.75, 0.25, 0.5, 0.5]])
+    return [(rows, 320, 240), (rows[:1], 240, 320)]
+
+
+def _scaled(rows: Tensor, width: int, height: int, half: float = 0.5) -> Tensor:
+    center, size = rows[:, 1:3], rows[:, 3:]
+    return torch.cat([center - half * size, size], 1) * torch.tensor([width, height] * 2)
+
+
+@exercise(
+    cases=_rows,
+    mistakes={
+        "The first two numbers are the center: COCO's box begins at the corner, half a side further up and left.": (
+            lambda rows, width, height: _scaled(rows, width, height, 0.0)
+        ),
+        "Width and height of the picture are exchanged: x goes with the width.": (
+            lambda rows, width, height: _scaled(rows, height, width)
+        ),
+        "These are still shares of the picture: COCO's boxes are pixels.": (
+            lambda rows, width, height: _scaled(rows, 1, 1)
+        ),
+        "These are two corners: COCO's box is a corner, a width and a height.": (
+            lambda rows, width, height: (
+                _scaled(rows, width, height)
+                + torch.tensor([0, 0, 1, 1]) * _scaled(rows, width, height)[:, [0, 1, 0, 1]]
+            )
+        ),
+    },
+)
+def from_yolo(rows: Tensor, width: int, height: int) -> Tensor:
+    """YOLO's rows of class and box (T, 5), in shares of a picture, as COCO's boxes (T, 4) in pixels."""
+    center, size = rows[:, 1:3], rows[:, 3:]
+    corner = center - size / 2
+    return torch.cat([corner, size], 1) * torch.tensor([width, height, width, height])
+
+
+def _names() -> list[tuple[list[str]]]:
+    copies = [f"harbor-{n:02}_jpg.rf.{copy}.jpg" for n in range(12) for copy in ("3f6", "a01", "c7e")]
+    few = [f"{name}_png.rf.{copy}.jpg" for name in "ebdac" for copy in ("9", "1")]
+    return [(copies,), (few,), (["one_jpg.rf.1.jpg"],)]
+
+
+def _every_fifth(names: list[str], key: str) -> tuple[list[str], list[str]]:
+    kept = sorted({name.split(key)[0] for name in names})[4::5]
+    train = [name for name in names if name.split(key)[0] not in kept]
+    return train, [name for name in names if name.split(key)[0] in kept]
+
+
+@exercise(
+    cases=_names,
+    mistakes={
+        "Copies of one photograph are on both sides: val is too easy. Split by what comes before .rf.": (
+            lambda names: _every_fifth(names, "\n")
+        ),
+        "The two are exchanged: train comes first, and has the larger part.": (
+            lambda names: _every_fifth(names, ".rf.")[::-1]
+        ),
+        "Each fifth is meant, so the one at place 4, 9 and so on, not at 0.": (
+            lambda names: (
+                [n for n in names if n.split(".rf.")[0] not in sorted({m.split(".rf.")[0] for m in names})[::5]],
+                [n for n in names if n.split(".rf.")[0] in sorted({m.split(".rf.")[0] for m in names})[::5]],
+            )
+        ),
+    },
+)
+def split_names(names: list[str]) -> tuple[list[str], list[str]]:
+    """Names for training and for validation: each fifth photograph, in sorted order, with all of its copies."""
+    photographs = sorted({name.split(".rf.")[0] for name in names})
+    kept = set(photographs[4::5])
+    train = [name for name in names if name.split(".rf.")[0] not in kept]
+    val = [name for name in names if name.split(".rf.")[0] in kept]
+    return train, val
+
+
+def _detections() -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+    overlap = torch.tensor([[0.8, 0.0], [0.7, 0.1], [0.0, 0.9], [0.4, 0.6], [0.1, 0.8]])
+    found, score = torch.tensor([2, 1, 3, 3, 1]), torch.tensor([0.9, 0.3, 0.8, 0.6, 0.7])
+    empty = torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), torch.zeros(0)
+    return [
+        (overlap, found, score, torch.tensor([1, 3])),
+        (overlap, found, score, torch.tensor([3, 2])),
+        (*empty, torch.tensor([1, 3])),
+    ]
+
+
+def _wrong_class(
+    ious: Tensor, found: Tensor, score: Tensor, labels: Tensor, least: float = 0.5, own: bool = True, other: bool = True
+) -> Tensor:
+    there = ious >= least
+    same = found[:, None] == labels
+    zero = torch.zeros(1, len(labels))
+    against = torch.cat([zero, score[:, None] * (there & (~same if other else same | ~same))]).amax(0)
+    known = torch.cat([zero, score[:, None] * (there & same)]).amax(0)
+    return against * (1 - known) if own else against
+
+
+@exercise(
+    cases=_detections,
+    mistakes={
+        "A detection of the annotated class speaks for the annotation: multiply with 1 less its score.": (
+            lambda *given: _wrong_class(*given, own=False)
+        ),
+        "Only a detection of another class speaks against the annotated one.": (
+            lambda *given: _wrong_class(*given, other=False)
+        ),
+        "A detection that overlaps the box by less than 0.5 is about something else.": (
+            lambda *given: _wrong_class(*given, least=0.0)
+        ),
+    },
+)
+def wrong_class(ious: Tensor, found: Tensor, score: Tensor, labels: Tensor) -> Tensor:
+    """How sure a model is that each annotated class is wrong, (T,).
+
+    IoUs of detections and annotated boxes (D, T), class (D,) and score (D,) of the detections, annotated classes (T,).
+    """
+    there = ious >= 0.5
+    same = found[:, None] == labels  # (D, T)
+    zero = torch.zeros(1, len(labels))
+    against = torch.cat([zero, score[:, None] * (there & ~same)]).amax(0)
+    known = torch.cat([zero, score[:, None] * (there & same)]).amax(0)
+    return against * (1 - known)
