@@ -39,8 +39,10 @@ SIDE = 192  # pixels: the long side that pictures are shrunk to; train would tak
 VALID, TEST, TEST_SEED = 40, 300, 99
 MISTAKES = 30
 SEEDS = (0, 1, 2)
-NUMBERS = (30, 100, 300)
-FORMS = ("mistakes-100", *(f"{start}-{n}" for n in NUMBERS for start in ("weights", "random", "frozen")))
+FORMS = (  # the first six answer one question each: how many pictures, which start, what do mistakes cost
+    *("weights-100", "mistakes-100", "weights-30", "weights-300", "random-100", "frozen-100"),
+    *("frozen-30", "frozen-300", "random-30", "random-300"),
+)
 SHOWN = "mistakes-100", 0  # the run whose weights are stored: the chapter looks for the mistakes with them
 KEPT = ("AP", "AP50", "AP75", "APs", "APm", "APl")
 
@@ -65,6 +67,7 @@ def run(form: str, seed: int, data: Path, out: Path, stored: Path = STORED) -> s
     metrics = evaluate(model, CocoDetection(test, "test", prepare))
     result = {"form": form, "seed": seed, "steps": recipe.epochs * steps_per_epoch, "minutes": round(minutes, 2)}
     result |= {key: round(metrics[key], 5) for key in KEPT}
+    result["val"] = looks(out / f"{form}-{seed}")
     if planted:
         result["ranks"] = ranks(model, folder, planted, out / f"{form}-{seed}" / "browse.html")
     stored.mkdir(parents=True, exist_ok=True)
@@ -73,6 +76,12 @@ def run(form: str, seed: int, data: Path, out: Path, stored: Path = STORED) -> s
         write_atomically(stored / f"{form}-{seed}.safetensors", weights)
     write_atomically(stored / f"{form}-{seed}.json", f"{json.dumps(result)}\n".encode())
     return f"{form} seed {seed}: AP {metrics['AP']:.3f} after {minutes:.1f} minutes"
+
+
+def looks(folder: Path) -> list[list[float]]:
+    """Step and AP of each measurement on ``valid``, from the log of a run."""
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [[line["step"], line["AP"]] for line in lines if "AP" in line]
 
 
 def begin(start: str, seed: int, folder: Path) -> Detector:
@@ -133,7 +142,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="runs side by side (default %(default)s)")
     parser.add_argument("--anew", action="store_true", help="also what is stored already")
     options = parser.parse_args()
-    wanted = [(form, seed) for seed in options.seeds for form in FORMS]
+    wanted = [(form, seed) for form in FORMS for seed in options.seeds]
     run_grid(run, wanted, STORED, options)
 
 
