@@ -244,6 +244,8 @@ def _batches(model: Detector, example: Tensor | None) -> Iterator[tuple[Tensor, 
 
 
 def _require_name(beside: Path) -> None:
+    if not beside.parent.is_dir():
+        raise StorageError(f"there is no folder {beside.parent} to write {beside.name} and its program into: make it")
     if beside.stem in sys.stdlib_module_names or beside.stem in _NEEDED:
         raise ConfigError(f"the script beside it would be {beside.name}, which Python would take for {beside.stem}")
     if beside.exists() and MARK not in beside.read_text("utf-8", errors="replace"):

@@ -168,6 +168,7 @@ def test_a_program_that_differs_is_not_written(tmp_path, monkeypatch):
         ("x.pt", ConfigError, r"must end in \.pt2 or \.onnx"),
         ("torch.pt2", ConfigError, r"torch\.py, which Python would take for torch"),
         ("json.onnx", ConfigError, r"json\.py, which Python would take for json"),
+        ("none/x.pt2", StorageError, r"there is no folder \S+none to write x\.py and its program into"),
         ("mine.onnx", StorageError, r"mine\.py is no script of this command, and is not written over"),
     ],
 )
