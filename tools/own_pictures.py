@@ -4,11 +4,12 @@
     python tools/own_pictures.py --seeds 0 --anew
 
 A form is a start and a number of pictures: ``random-30`` begins config ``photo`` with random weights, ``weights-30``
-with those of ``deformable_nano``, ``frozen-30`` too, but its backbone stays as it is; ``mistakes-100`` is
-``weights-100`` on the same pictures, of which ``MISTAKES`` are annotated wrongly. A seed draws pictures, order and
-random weights. All train by the recipe for so many pictures, cut to ``STEPS`` steps, on one thread; the weights of
-the epoch that is best on ``valid`` are measured, once, on ``TEST`` other pictures, the same for all. Each finished run
-is stored at once, as ``book/data/own_pictures/FORM-SEED.json``. Minutes are those of a processor.
+with those of ``deformable_nano``, ``frozen-30`` too, but its backbone stays as it is; ``long-30`` is ``weights-30``
+with ``LONG`` steps; ``mistakes-100`` is ``weights-100`` on the same pictures, of which ``MISTAKES`` are annotated
+wrongly. A seed draws pictures, order and random weights. All train by the recipe for so many pictures, cut to ``STEPS``
+steps, on one thread; the weights of the epoch that is best on ``valid`` are measured, once, on ``TEST`` other pictures,
+the same for all. Each finished run is stored at once, as ``book/data/own_pictures/FORM-SEED.json``. Minutes are those
+of a processor.
 """
 
 import argparse
@@ -35,11 +36,13 @@ from detr_mini.weights import load_to_train
 
 STORED = Path(__file__).resolve().parent.parent / "book" / "data" / "own_pictures"
 STEPS = 160  # of a run, about: whole epochs
+LONG = 600  # as many as the recipe has for 30 pictures
 SIDE = 192  # pixels: the long side that pictures are shrunk to; train would take 256, and twice the time
 VALID, TEST, TEST_SEED = 40, 300, 99
 MISTAKES = 30
 SEEDS = (0, 1, 2)
-FORMS = (  # the first six answer one question each: how many pictures, which start, what do mistakes cost
+FORMS = (  # the first eight answer one question each: how many pictures, which start, what do mistakes cost
+    *("long-30", "long-300"),
     *("weights-100", "mistakes-100", "weights-30", "weights-300", "random-100", "frozen-100"),
     *("frozen-30", "frozen-300", "random-30", "random-300"),
 )
@@ -58,7 +61,7 @@ def run(form: str, seed: int, data: Path, out: Path, stored: Path = STORED) -> s
     mistakes = MISTAKES if start == "mistakes" else 0
     planted = make_night_data(folder, pictures, VALID, seed, mistakes, test=0, progress=False)
     steps_per_epoch = math.ceil(pictures / BATCH)
-    recipe = recipe_for(pictures, VALID, round(STEPS / steps_per_epoch))
+    recipe = recipe_for(pictures, VALID, round((LONG if start == "long" else STEPS) / steps_per_epoch))
     shutil.rmtree(out / f"{form}-{seed}", ignore_errors=True)  # a clock cannot be resumed
     model, began = begin(start, seed, folder), time.process_time()
     model = train(model, recipe, folder, out / f"{form}-{seed}", seed=seed, progress=False)
