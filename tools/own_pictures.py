@@ -36,7 +36,7 @@ from detr_mini.weights import load_to_train
 
 STORED = Path(__file__).resolve().parent.parent / "book" / "data" / "own_pictures"
 STEPS = 160  # of a run, about: whole epochs
-LONG = 600  # as many as the recipe has for 30 pictures
+LONG = 320
 SIDE = 192  # pixels: the long side that pictures are shrunk to; train would take 256, and twice the time
 VALID, TEST, TEST_SEED = 40, 300, 99
 MISTAKES = 30
