@@ -132,13 +132,13 @@ def _wrong_class(
     cases=_detections,
     mistakes={
         "A detection of the annotated class speaks for the annotation: multiply with 1 less its score.": (
-            lambda *given: _wrong_class(*given, own=False)
+            lambda ious, found, score, labels: _wrong_class(ious, found, score, labels, own=False)
         ),
         "Only a detection of another class speaks against the annotated one.": (
-            lambda *given: _wrong_class(*given, other=False)
+            lambda ious, found, score, labels: _wrong_class(ious, found, score, labels, other=False)
         ),
         "A detection that overlaps the box by less than 0.5 is about something else.": (
-            lambda *given: _wrong_class(*given, least=0.0)
+            lambda ious, found, score, labels: _wrong_class(ious, found, score, labels, least=0.0)
         ),
     },
 )
