@@ -5,11 +5,18 @@ import math
 import torch
 from torch import Tensor
 
-from detr_mini.teaching.exercises import exercise
+from detr_mini.teaching.exercises import draw, exercise
+
+
+def _numbers() -> list[tuple[int, int, int]]:
+    images, steps = (
+        torch.randint(low, high, (2,), generator=draw(low)).tolist() for low, high in ((20, 400), (200, 999))
+    )
+    return [(100, 8, 800), (30, 8, 600), (17, 4, 10), (images[0], 8, steps[0]), (images[1], 4, steps[1])]
 
 
 @exercise(
-    cases=lambda: [(100, 8, 800), (30, 8, 600), (300, 8, 1356), (16, 4, 4), (17, 4, 10)],
+    cases=_numbers,
     mistakes={
         "The last batch of an epoch may be smaller than the others, but it is a step: round up.": (
             lambda images, batch, steps: math.ceil(steps / (images // batch))
@@ -33,7 +40,8 @@ def epochs_for(images: int, batch: int, steps: int) -> int:
 
 def _rows() -> list[tuple[Tensor, int, int]]:
     rows = torch.tensor([[2, 0.5, 0.5, 0.25, 0.5], [0, 0.1, 0.8, 0.2, 0.1], [5, 0.75, 0.25, 0.5, 0.5]])
-    return [(rows, 320, 240), (rows[:1], 240, 320)]
+    drawn = 0.3 + 0.3 * torch.rand(4, 5, generator=draw(1))
+    return [(rows, 320, 240), (rows[:1], 240, 320), (drawn, 640, 480)]
 
 
 def _scaled(rows: Tensor, width: int, height: int, half: float = 0.5) -> Tensor:
@@ -71,7 +79,8 @@ def from_yolo(rows: Tensor, width: int, height: int) -> Tensor:
 def _names() -> list[tuple[list[str]]]:
     copies = [f"harbor-{n:02}_jpg.rf.{copy}.jpg" for n in range(12) for copy in ("3f6", "a01", "c7e")]
     few = [f"{name}_png.rf.{copy}.jpg" for name in "ebdac" for copy in ("9", "1")]
-    return [(copies,), (few,), (["one_jpg.rf.1.jpg"],)]
+    drawn = [f"{n:03}_jpg.rf.{c}.jpg" for n in torch.randperm(999, generator=draw(2))[:15].tolist() for c in "ab"]
+    return [(copies,), (few,), (drawn,)]
 
 
 def _every_fifth(names: list[str], key: str) -> tuple[list[str], list[str]]:
@@ -110,7 +119,9 @@ def _detections() -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
     overlap = torch.tensor([[0.8, 0.0], [0.7, 0.1], [0.0, 0.9], [0.4, 0.6], [0.1, 0.8]])
     found, score = torch.tensor([2, 1, 3, 3, 1]), torch.tensor([0.9, 0.3, 0.8, 0.6, 0.7])
     empty = torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), torch.zeros(0)
+    drawn = torch.rand(8, 3, generator=draw(3)), torch.randint(1, 4, (8,), generator=draw(4))
     return [
+        (*drawn, torch.rand(8, generator=draw(5)), torch.tensor([1, 2, 3])),
         (overlap, found, score, torch.tensor([1, 3])),
         (overlap, found, score, torch.tensor([3, 2])),
         (*empty, torch.tensor([1, 3])),
