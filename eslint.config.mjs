@@ -5,7 +5,7 @@ import globals from 'globals';
 const SHORT = { skipComments: true };
 
 export default [
-  { ignores: ['_build/', 'data/', 'runs/'] },
+  { ignores: ['**/.*/', '_build/', 'build/', 'data/', 'dist/', 'runs/'] },
   js.configs.recommended,
   {
     files: ['**/*.js'],
