@@ -9,10 +9,10 @@ from detr_mini.teaching.exercises import draw, exercise
 
 
 def _numbers() -> list[tuple[int, int, int]]:
-    images, steps = (
-        torch.randint(low, high, (2,), generator=draw(low)).tolist() for low, high in ((20, 400), (200, 999))
-    )
-    return [(100, 8, 800), (30, 8, 600), (17, 4, 10), (images[0], 8, steps[0]), (images[1], 4, steps[1])]
+    whole = torch.randint(3, 15, (4,), generator=draw(20))
+    images = (8 * whole + torch.randint(1, 8, (4,), generator=draw(21))).tolist()  # the last batch is smaller
+    steps = torch.randint(200, 999, (4,), generator=draw(200)).tolist()
+    return [(17, 4, 10), *((n, 8, wanted) for n, wanted in zip(images, steps, strict=True))]
 
 
 @exercise(
@@ -41,7 +41,7 @@ def epochs_for(images: int, batch: int, steps: int) -> int:
 def _rows() -> list[tuple[Tensor, int, int]]:
     rows = torch.tensor([[2, 0.5, 0.5, 0.25, 0.5], [0, 0.1, 0.8, 0.2, 0.1], [5, 0.75, 0.25, 0.5, 0.5]])
     drawn = 0.3 + 0.3 * torch.rand(4, 5, generator=draw(1))
-    return [(rows, 320, 240), (rows[:1], 240, 320), (drawn, 640, 480)]
+    return [(rows, 320, 240), (drawn[:1], 240, 320), (drawn, 640, 480)]
 
 
 def _scaled(rows: Tensor, width: int, height: int, half: float = 0.5) -> Tensor:
@@ -77,7 +77,8 @@ def from_yolo(rows: Tensor, width: int, height: int) -> Tensor:
 
 
 def _names() -> list[tuple[list[str]]]:
-    copies = [f"harbor-{n:02}_jpg.rf.{copy}.jpg" for n in range(12) for copy in ("3f6", "a01", "c7e")]
+    numbers = sorted(torch.randperm(99, generator=draw(6))[:12].tolist())
+    copies = [f"harbor-{n:02}_jpg.rf.{copy}.jpg" for n in numbers for copy in ("3f6", "a01", "c7e")]
     few = [f"{name}_png.rf.{copy}.jpg" for name in "ebdac" for copy in ("9", "1")]
     drawn = [f"{n:03}_jpg.rf.{c}.jpg" for n in torch.randperm(999, generator=draw(2))[:15].tolist() for c in "ab"]
     return [(copies,), (few,), (drawn,)]
@@ -117,13 +118,13 @@ def split_names(names: list[str]) -> tuple[list[str], list[str]]:
 
 def _detections() -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
     overlap = torch.tensor([[0.8, 0.0], [0.7, 0.1], [0.0, 0.9], [0.4, 0.6], [0.1, 0.8]])
-    found, score = torch.tensor([2, 1, 3, 3, 1]), torch.tensor([0.9, 0.3, 0.8, 0.6, 0.7])
+    found, scores = torch.tensor([2, 1, 3, 3, 1]), 0.2 + 0.7 * torch.rand(2, 5, generator=draw(7))
     empty = torch.zeros(0, 2), torch.zeros(0, dtype=torch.int64), torch.zeros(0)
     drawn = torch.rand(8, 3, generator=draw(3)), torch.randint(1, 4, (8,), generator=draw(4))
     return [
         (*drawn, torch.rand(8, generator=draw(5)), torch.tensor([1, 2, 3])),
-        (overlap, found, score, torch.tensor([1, 3])),
-        (overlap, found, score, torch.tensor([3, 2])),
+        (overlap, found, scores[0], torch.tensor([1, 3])),
+        (overlap, found, scores[1], torch.tensor([3, 2])),
         (*empty, torch.tensor([1, 3])),
     ]
 
