@@ -741,7 +741,7 @@ def word_of(chapter: str) -> str:
         r"```.*?```|`[^`]*`|\$\$.*?\$\$|\$[^$]*\$|\([^)]*\)|<[^>]*>|^---.*?---", " ", texts.pop(chapter), flags=re.S
     )
     others = " ".join(texts.values()).lower()
-    counted = Counter(word for word in re.findall(r"\b[a-z]{6,}\b", prose) if word[:5] not in others)
+    counted = Counter(word for word in re.findall(r"\b[a-z]{6,}\b", prose) if word[:6] not in others)
     return max(counted, key=lambda word: (counted[word], word))
 
 
