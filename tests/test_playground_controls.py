@@ -6,6 +6,7 @@ Which controls there are is asked of the page, so that one without a rule here i
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ __all__ = ["address", "browser"]
 pytestmark = pytest.mark.browser
 BOOK = Path(__file__).resolve().parent.parent / "book"
 MEANS = ("pointer", "touch", "keys")
+PATIENCE = 3.0  # seconds until a control has done its work
 # Gives every control its name, with the panel that it stands in, and returns all of them in the order of the page.
 NAME_ALL = """() => [...document.querySelectorAll('.playground :is(button, select, input, [tabindex])')].map(one => {
     const label = one.closest('label'), panel = one.closest('[role=tabpanel]')?.id.replace('panel-', '') ?? '';
@@ -222,6 +224,14 @@ def driven(request: pytest.FixtureRequest, browser: Browser, address: str) -> It
         assert not faults
 
 
+def wait_for(page: Page, see: str, right: Callable[[Any], bool]) -> Any:
+    """What is to be seen once it is right, or when patience is over: a tap becomes a click in its own time."""
+    until = time.monotonic() + PATIENCE
+    while not right(after := app(page, see)) and time.monotonic() < until:
+        page.wait_for_timeout(50)
+    return after
+
+
 def test_every_control_does_its_work(driven: tuple[Page, str]) -> None:
     page, means = driven
     names = page.evaluate(NAME_ALL)
@@ -232,8 +242,11 @@ def test_every_control_does_its_work(driven: tuple[Page, str]) -> None:
         see, right = rule_of(name)
         prepare(page, name)
         before = app(page, see)
-        drive(page, page.locator(f'[data-control="{name}"]'), name, means)
-        after = app(page, see)
+        for _ in range(2 if means == "touch" else 1):  # Chromium drops a tap now and then; a finger taps again
+            drive(page, page.locator(f'[data-control="{name}"]'), name, means)
+            after = wait_for(page, see, lambda now: right(before, now))  # noqa: B023 (called at once)
+            if right(before, after):
+                break
         if not right(before, after):
             wrong.append((name, str(before)[:80], str(after)[:80]))
         put_back(page, name)
