@@ -8,6 +8,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import torch
@@ -15,6 +16,9 @@ from filelock import FileLock  # comes with torch
 from hypothesis import settings
 
 from detr_mini.data import read_image
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -123,3 +127,16 @@ def build_book(out: Path) -> Path:
     result = subprocess.run([builder, "build", ROOT, *options], cwd=ROOT, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return out / "_build" / "html"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """Chromium, one a process. It ends with its module: where Playwright runs, no other event loop can."""
+    from browser import find_chromium, launch
+    from playwright.sync_api import sync_playwright
+
+    program = find_chromium()
+    if program is None:
+        pytest.skip("needs Chromium: install it, or name it in CHROMIUM")
+    with sync_playwright() as playwright, launch(playwright, program) as started:
+        yield started

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from browser import HEIGHT, THEMES, WIDTHS, find_chromium, launch, watch
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from browser import HEIGHT, THEMES, WIDTHS, watch
+from playwright.sync_api import Browser, Page, expect
 from test_browse import NASTY, annotations, nasty_town, plant, spoil, stored
 
 import detr_mini
@@ -20,15 +20,6 @@ from detr_mini.data import make_data
 pytestmark = pytest.mark.browser
 VIEWS = [(size, theme) for size in WIDTHS for theme in THEMES]
 Opener = Callable[..., Page]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    program = find_chromium()
-    if program is None:
-        pytest.skip("needs Chromium: install it, or name it in CHROMIUM")
-    with sync_playwright() as playwright, launch(playwright, program) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -26,9 +26,7 @@ from browser import (
     HEIGHT,
     THEMES,
     WIDTHS,
-    find_chromium,
     inspect,
-    launch,
     served,
     settle,
     transferred,
@@ -36,7 +34,7 @@ from browser import (
     watch,
 )
 from PIL import Image
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from detr_mini.teaching.diagram import CHAPTERS, PARTS
 
@@ -122,16 +120,6 @@ def each_figure(kind: str) -> pytest.MarkDecorator:
 
 
 # --- a browser, and pages in it
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One a process. It ends with this module: where Playwright runs, no other event loop can."""
-    program = find_chromium()
-    if program is None:
-        pytest.skip("needs Chromium: install it, or name it in CHROMIUM")
-    with sync_playwright() as playwright, launch(playwright, program) as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import pytest
 from playwright.sync_api import Browser, Locator, Page
-from test_playground_page import address, answered, app, browser, place, stage, started, watched
+from test_playground_page import address, answered, app, place, stage, started, watched
 
-__all__ = ["address", "browser"]
+__all__ = ["address"]
 pytestmark = pytest.mark.browser
 BOOK = Path(__file__).resolve().parent.parent / "book"
 MEANS = ("pointer", "touch", "keys")

@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
-from browser import find_chromium, launch
 from PIL import Image
-from playwright.sync_api import Browser, CDPSession, Locator, Page, sync_playwright
+from playwright.sync_api import Browser, CDPSession, Locator, Page
 from test_playground_engine import CLOSE, SCENES, question, scene
 from torch.testing import assert_close
 
@@ -26,14 +25,6 @@ from detr_mini.teaching import live
 
 pytestmark = pytest.mark.browser
 ROOT = Path(__file__).resolve().parent.parent
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    if (program := find_chromium()) is None:
-        pytest.skip("no Chromium is installed; set CHROMIUM to the program to use")
-    with sync_playwright() as playwright:
-        yield launch(playwright, program)
 
 
 @pytest.fixture(scope="module")

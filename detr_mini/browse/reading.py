@@ -1,7 +1,7 @@
 """A data set as the page shows it: what can be shown of it, sound or not, and what :func:`.look_through` reports.
 
 Unlike :class:`.CocoDetection`, which refuses what training cannot use, this reads past faults: the page is there to
-show them. It is the only place of this package that knows how a data set is stored.
+show them.
 """
 
 import os
