@@ -21,7 +21,7 @@ from detr_mini.data.transforms import Shrink
 from detr_mini.errors import ConfigError, ImageError
 from detr_mini.modeling.config import CONFIGS, get_config
 from detr_mini.training import train as training
-from detr_mini.training.own_data import Figures, fitting
+from detr_mini.training.own_data import Figures, describe, fitting
 from detr_mini.training.pace import Pace, within
 from detr_mini.training.prepare import open_data
 from detr_mini.training.recipe import RECIPES, Recipe, recipe_for
@@ -153,7 +153,7 @@ def test_the_first_screen_says_what_then_happens(
     train(replace(TINY, max_size=32), replace(SHORT, epochs=8, eval_every=3), root, tmp_path / "run")
     took = time.perf_counter() - began
     said = capsys.readouterr().err
-    assert "10 images with 10 objects of 1 classes to train on, at most 1 in an image, for 5 queries" in said
+    assert "10 images with 10 objects of 1 class to train on, at most 1 in an image, for 5 queries" in said
     assert "10 images to measure on" in said
     assert "up to 320 pixels are shrunk to a long side of 32" in said
     found = re.search(
@@ -165,6 +165,15 @@ def test_the_first_screen_says_what_then_happens(
     assert (steps, epochs, per_epoch) == (log[-1]["step"], log[-1]["epoch"], 5)
     assert measurements == sum("AP" in line for line in log) == 3
     assert seconds == pytest.approx(took, rel=0.4)
+
+
+def test_one_of_a_thing_is_said_in_the_singular() -> None:
+    figures = Figures(images=1, classes=1, objects=1200, most=1200, longest=64, smallest=0.5)
+    assert describe(figures, 2000)[0].startswith("1 image with 1,200 objects of 1 class to train on")
+    pace = Pace(first=1.0, step=1.0, measuring=0.1, memory=None)
+    assert pace.describe(replace(SHORT, epochs=1, batch_size=1), images=1).startswith(
+        "1 step (1 epoch of 1, 1 image each)"
+    )
 
 
 def test_looking_ahead_changes_nothing(tmp_path: Path) -> None:

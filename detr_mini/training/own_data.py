@@ -70,11 +70,17 @@ def fitting(figures: Figures) -> dict[str, Any]:
     return {"max_size": size, "num_queries": queries}
 
 
+def several(number: int, what: str, many: str | None = None) -> str:
+    """A number of things: "1 image", "1,200 images"."""
+    return f"{number:,} {what if number == 1 else many or f'{what}s'}"
+
+
 def describe(figures: Figures, num_queries: int) -> list[str]:
     """What is trained on, a line or two."""
     lines = [
-        f"{figures.images:,} images with {figures.objects:,} objects of {figures.classes} classes to train on, at most "
-        f"{figures.most} in an image, for {num_queries} queries"
+        f"{several(figures.images, 'image')} with {several(figures.objects, 'object')} of "
+        f"{several(figures.classes, 'class', 'classes')} to train on, at most {figures.most} in an image, for "
+        f"{num_queries} queries"
     ]
     if figures.most > num_queries:
         wanted = 25 * math.ceil(ROOM * figures.most / 25)

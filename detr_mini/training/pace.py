@@ -25,6 +25,7 @@ from detr_mini.modeling.build import Detector
 from detr_mini.modeling.config import DetectorConfig
 from detr_mini.modeling.export import Deployable
 from detr_mini.training.interrupt import StopRequest
+from detr_mini.training.own_data import several
 from detr_mini.training.recipe import MEASUREMENTS, Recipe
 from detr_mini.training.trainer import Trainer
 
@@ -57,7 +58,8 @@ class Pace:
         seconds, measurements = self.seconds(recipe, images, done), math.ceil(left / recipe.eval_every)
         memory = "" if self.memory is None else f"; {self.memory / 1e9:.1f} GB of memory"
         return (
-            f"{left * per_epoch:,} steps ({left} epochs of {per_epoch:,}, {recipe.batch_size} images each): about "
+            f"{several(left * per_epoch, 'step')} ({several(left, 'epoch')} of {per_epoch:,}, "
+            f"{several(recipe.batch_size, 'image')} each): about "
             f"{_time(seconds)} at {self.step:.2f} s a step, {100 * self.measuring * measurements / seconds:.0f} % of "
             f"it to measure on val, {'once' if measurements == 1 else f'{measurements} times'}{memory}"
         )

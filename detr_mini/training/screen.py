@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from detr_mini.data import DetectionDataset
 from detr_mini.modeling.config import DetectorConfig
-from detr_mini.training.own_data import Figures, describe
+from detr_mini.training.own_data import Figures, describe, several
 from detr_mini.training.pace import Pace
 from detr_mini.training.prepare import expected_steps, remarks
 from detr_mini.training.recipe import Recipe
@@ -41,7 +41,7 @@ def first_screen(
     """
     images = len(train_set)
     lines = describe(Figures.of(train_set), config.num_queries)
-    lines += [f"{len(val_set):,} images to measure on"]
+    lines += [f"{several(len(val_set), 'image')} to measure on"]
     said = remarks(train_set, config, recipe, folder=folder, trained=trained)
     if folder and not any("config.max_size" in line for line in said):
         lines.append(
