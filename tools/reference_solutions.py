@@ -25,7 +25,7 @@ SECRET = "reference"  # no class has this one
 SOLUTIONS = {  # options of detr-mini train
     "nano": "--config nano --recipe nano --epochs 2",
     "quick": "--config nano --recipe quick --epochs 2",
-    "shallow": "--config nano --recipe quick --epochs 2 --set config.enc_layers=1 --set config.dec_layers=2",
+    "deformable": "--config deformable_nano --recipe deformable_nano --epochs 2",
 }
 
 
