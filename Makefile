@@ -19,15 +19,15 @@ endif
 SITE := _build/html
 
 .DEFAULT_GOAL := help
-.PHONY: help book pdf serve test lint bench nano mini deformable_nano mini_panoptic translator clean other-python
+.PHONY: help book pdf slides serve test lint bench nano mini deformable_nano mini_panoptic translator clean other-python
 
 help:  ## show this list
 	@echo "Usage: make TARGET [PYTHON=python3.12]"
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-# Built afresh each time: a page that is not read again cannot warn again.
+# Built afresh each time: a page that is not read again cannot warn again. Slides lead to the book and may stay.
 book: $(READY)  ## render the book to _build/html
-	@rm -rf _build
+	@rm -rf $(filter-out _build/slides, $(wildcard _build/* _build/.[!.]*))
 	$(BIN)/jupyter-book build . -W -n --keep-going --quiet
 	@echo
 	@echo "The book is in $(SITE). Open file://$(CURDIR)/$(SITE)/index.html"
@@ -35,6 +35,11 @@ book: $(READY)  ## render the book to _build/html
 
 pdf: book  ## print the whole book to _build/detr_mini.pdf (with Chromium; CHROMIUM=/path names it)
 	@$(BIN)/python tools/pdf.py
+
+slides: $(READY)  ## make slides for three sessions of the guide, in _build/slides
+	@$(BIN)/python tools/slides.py
+	@echo "The slides are in _build/slides. Open file://$(CURDIR)/_build/slides/index.html"
+	@test -f $(SITE)/index.html || echo "Their links to the chapters need the rendered book: make book"
 
 serve: $(READY)  ## serve the rendered book on this machine (PORT=8000)
 	@test -f $(SITE)/index.html || $(MAKE) --no-print-directory book

@@ -207,15 +207,15 @@ def section(slide: Slide, out: Path) -> str:
     source = f'<p class="source">{", ".join(links)}</p>' if links else ""
     minutes = f"{slide.minutes} minute{'s' * (slide.minutes != 1)}"
     notes = f'<aside class="notes"><p><b>{minutes}.</b></p>{MARKDOWN.render(slide.notes)}</aside>'
-    return f"<section>\n{linked(body)}{source}\n{linked(notes)}\n</section>"
+    return f"<section data-minutes={slide.minutes}>\n{linked(body)}{source}\n{linked(notes)}\n</section>"
 
 
 def deck(path: Path, out: Path) -> tuple[str, str]:
     """Write one deck, and return its heading and a line about it."""
     slides = read(path)
     sections = "\n".join(section(slide, out) for slide in slides)
-    for pre in BeautifulSoup(sections, "html.parser").select("img:not([alt]), img[alt='']"):
-        raise DeckError(f"slides/{path.name}: a picture without an alternative text, {str(pre)[:80]}")
+    for image in BeautifulSoup(sections, "html.parser").select("img:not([alt]), img[alt='']"):
+        raise DeckError(f"slides/{path.name}: a picture without an alternative text, {str(image)[:80]}")
     page = (SOURCES / "deck.html").read_text("utf-8")
     page = page.replace("{{ title }}", html.escape(slides[0].session)).replace("{{ slides }}", sections)
     (out / f"{path.stem}.html").write_text(page, "utf-8")
