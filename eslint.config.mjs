@@ -5,7 +5,7 @@ import globals from 'globals';
 const SHORT = { skipComments: true };
 
 export default [
-  { ignores: ['**/.*/', '_build/', 'build/', 'data/', 'dist/', 'runs/'] },
+  { ignores: ['**/.*/', '_build/', 'build/', 'data/', 'dist/', 'runs/', 'slides/vendor/'] },
   js.configs.recommended,
   {
     files: ['**/*.js'],

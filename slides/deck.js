@@ -16,6 +16,7 @@ function openNotes() {
 
 function toggleNotes() {
   Reveal.configure({ showNotes: !Reveal.getConfig().showNotes });
+  Reveal.layout();
 }
 
 function tell() {
@@ -26,8 +27,9 @@ function tell() {
   const passed = Math.floor((Date.now() - speaker.since) / 60000);
   page.documentElement.lang = 'en';
   page.title = 'Notes';
-  page.body.style.font = '24px/1.4 system-ui, sans-serif';
-  page.body.innerHTML = `<h1>${slides[h].querySelector('h1, h2').innerHTML}</h1>${slides[h].querySelector('aside').innerHTML}
+  page.body.style = 'font: 24px/1.4 system-ui, sans-serif; margin: 30px';
+  page.body.innerHTML = `<h1>${slides[h].querySelector('h1, h2').innerHTML}</h1>
+    ${slides[h].querySelector('aside').innerHTML}
     <p>Next: ${heading ? heading.innerHTML : 'the end'}</p>
     <p>Slide ${h + 1} of ${slides.length}. Planned to begin after ${planned} minutes; ${passed} have passed.</p>`;
 }

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import slides
 from bs4 import BeautifulSoup
+
+import slides
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -104,8 +105,10 @@ def test_every_number_of_a_slide_stands_in_a_chapter_that_the_deck_names(source:
 def test_the_key_comes_after_its_question_near_the_end_and_the_minutes_fit_a_meeting(source: Path) -> None:
     deck = slides.read(source)
     asked = [number for number, slide in enumerate(deck) if "{guide Exam question}" in slide.text]
-    assert len(asked) == 1 and len(deck) - 4 <= asked[0]
-    assert "{guide Key}" in deck[asked[0] + 1].text and "{guide Key}" not in deck[asked[0]].text
+    assert len(asked) == 1
+    assert len(deck) - 4 <= asked[0]
+    assert "{guide Key}" in deck[asked[0] + 1].text
+    assert "{guide Key}" not in deck[asked[0]].text
     assert "{guide Aims}" in deck[1].text
     assert 60 <= sum(slide.minutes for slide in deck) <= 90
 
@@ -139,14 +142,15 @@ def test_what_is_not_there_is_named(tmp_path: Path, source: str, said: list[str]
 
 # --- in a browser
 
-# Of the slide that is shown: what leaves it or runs into its last line, and text that is too small to be read from afar.
+# Of the slide that is shown: what leaves it or runs into its last line, and text too small to be read from afar.
 LOOK = """() => {
     const slide = Reveal.getCurrentSlide(), faults = [], named = e => e.className || e.tagName;
     const bottom = slide.querySelector(':scope > .source')?.getBoundingClientRect().top ?? 720;
     const shown = [...slide.querySelectorAll(':scope > *, figure *')].filter(e => e.checkVisibility());
     for (const e of shown.filter(e => !e.matches('.source, aside'))) {
         const {left, top, right, bottom: low} = e.getBoundingClientRect();
-        if (left < 0 || top < 0 || right > 1280 || low > bottom + 0.5) faults.push(`${named(e)} ends at ${right}, ${low}`);
+        if (left < 0 || top < 0 || right > 1280 || low > bottom + 0.5)
+            faults.push(`${named(e)} ends at ${right}, ${low}`);
     }
     for (const e of slide.querySelectorAll('pre, table'))
         if (e.scrollWidth > e.clientWidth) faults.push(`${named(e)} scrolls sideways`);
@@ -214,7 +218,8 @@ def test_the_speaker_has_the_notes_of_the_slide_that_is_shown(browser: Browser, 
         said = popup.value.locator("body")
         expect(said).to_contain_text(f"Slide {number} of ")
         expect(said).to_contain_text(f"Planned to begin after {begin} minutes")
-        expect(said).to_contain_text(BeautifulSoup(slides.MARKDOWN.render(slide.notes), "html.parser").get_text().strip())
+        notes = BeautifulSoup(slides.MARKDOWN.render(slide.notes), "html.parser")
+        expect(said).to_contain_text(notes.get_text().strip())
         begin += slide.minutes
         (tab if number % 2 else popup.value).keyboard.press("ArrowRight")
     tab.close()

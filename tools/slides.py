@@ -1,8 +1,8 @@
-"""Build the slides of three sessions of the guide for instructors into ``_build/slides``, to be shown without a network.
+"""Build slides for three sessions of the guide for instructors into ``_build/slides``, to be shown without a network.
 
     .venv/bin/python tools/slides.py     # as `make slides` does
 
-A deck is a Markdown file of ``slides/``; a line ``---`` ends a slide. Lines of their own bring in what is stored elsewhere:
+A deck is a Markdown file of ``slides/``; a line ``---`` ends a slide. Lines in braces bring in what is stored elsewhere:
 
     {figure 11_matcher#fig-settling}     the figure that this cell of the notebook has stored
     {code 01_tour#ten-lines}             a cell's code and what it printed; with ``last 4`` its last four lines only
@@ -77,8 +77,8 @@ def find(reference: str, where: str) -> NotebookNode:
     if not (BOOK / f"{chapter}.ipynb").is_file():
         raise DeckError(f"{where} names {reference}, but there is no book/{chapter}.ipynb")
     if name not in notebook(chapter):
-        code = [key for key, cell in notebook(chapter).items() if cell.cell_type == "code"]
-        raise DeckError(f"{where} names {reference}, but book/{chapter}.ipynb has no such cell. It has {', '.join(code)}")
+        has = ", ".join(key for key, cell in notebook(chapter).items() if cell.cell_type == "code")
+        raise DeckError(f"{where} names {reference}, but book/{chapter}.ipynb has no such cell. It has {has}")
     return notebook(chapter)[name]
 
 
@@ -100,7 +100,7 @@ def paragraph(session: str, label: str, where: str) -> str:
         raise DeckError(f"{where}: book/guide.md has no section '{session}'")
     said = re.search(rf"^\*+{re.escape(label)}\.\*+ (.+)$", part[1], flags=re.MULTILINE)
     if said is None:
-        raise DeckError(f"{where} asks for {{guide {label}}}, but '{session}' in book/guide.md says nothing of that name")
+        raise DeckError(f"{where} asks for {{guide {label}}}, which '{session}' in book/guide.md does not have")
     return said[1]
 
 
