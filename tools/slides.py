@@ -2,7 +2,7 @@
 
     .venv/bin/python tools/slides.py     # as `make slides` does
 
-A deck is a Markdown file of ``slides/``; a line ``---`` ends a slide. Lines in braces bring in what is stored elsewhere:
+A deck is a Markdown file of ``slides/``; a line ``---`` ends a slide. Lines in braces bring in what is elsewhere:
 
     {figure 11_matcher#fig-settling}     the figure that this cell of the notebook has stored
     {code 01_tour#ten-lines}             a cell's code and what it printed; with ``last 4`` its last four lines only
