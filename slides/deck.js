@@ -38,8 +38,6 @@ function tell() {
 if (matchMedia('(min-width: 700px)').matches) {
   Reveal.initialize({
     width: 1280, height: 720, margin: 0, center: false, hash: true, transition: 'none', slideNumber: 'c/t',
-    // In a figure to play with, the arrow keys are the figure's.
-    keyboardCondition: event => !event.target.closest?.('figure.interactive'),
     keyboard: { 78: toggleNotes, 83: openNotes },  // N and S
   });
   Reveal.on('slidechanged', tell);
