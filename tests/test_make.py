@@ -1,5 +1,6 @@
 """What the Makefile would do: the environment it keeps, and the one it makes anew."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -41,7 +42,7 @@ def plan(project: Path, *arguments: str) -> str:
     return result.stdout
 
 
-@pytest.mark.parametrize("target", ["lint", "book", "test"])
+@pytest.mark.parametrize("target", ["lint", "book", "slides", "test"])
 def test_another_python_than_that_of_the_environment_makes_a_new_one(project: Path, target: str) -> None:
     have_environment(project, "3.10")
     commands = plan(project, target, f"PYTHON={sys.executable}")
@@ -85,3 +86,11 @@ def test_help_lists_every_target(project: Path) -> None:
     phony = next(line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith(".PHONY"))
     for target in set(phony.split()[1:]) - {"other-python"}:
         assert f"\n  {target} " in listed
+
+
+def test_a_new_book_leaves_the_slides(project: Path) -> None:
+    have_environment(project, OWN)
+    for name in ("html", ".doctrees", "slides"):
+        (project / "_build" / name).mkdir(parents=True)
+    (removed,) = re.findall(r"^rm -rf (.*)$", plan(project, "book"), flags=re.MULTILINE)
+    assert set(removed.split()) == {"_build/html", "_build/.doctrees"}

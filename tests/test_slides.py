@@ -113,6 +113,11 @@ def test_the_key_comes_after_its_question_near_the_end_and_the_minutes_fit_a_mee
     assert 60 <= sum(slide.minutes for slide in deck) <= 90
 
 
+def test_the_guide_says_how_long_the_decks_are() -> None:
+    minutes = [sum(slide.minutes for slide in slides.read(source)) for source in DECKS]
+    assert f"fill {min(minutes)} to {max(minutes)} minutes" in GUIDE
+
+
 # --- what is missing is named
 
 GOOD = "# Session 2: attention\n\n{}\n\nNotes, 1 minute. Said.\n"
