@@ -113,6 +113,16 @@ def test_the_key_comes_after_its_question_near_the_end_and_the_minutes_fit_a_mee
     assert 60 <= sum(slide.minutes for slide in deck) <= 90
 
 
+@each_deck
+def test_a_link_leads_to_a_page_of_the_book_and_a_place_in_it(site: Path, built: Path, source: Path) -> None:
+    links = {link["href"] for link in page(built, source).select("a[href]")}
+    assert any("#cell-" in link for link in links)
+    for link in links:
+        name, _, place = str(link).removeprefix("../html/").partition("#")
+        assert (site / name).is_file(), link
+        assert not place or f'id="{place}"' in (site / name).read_text("utf-8"), link
+
+
 def test_the_guide_says_how_long_the_decks_are() -> None:
     minutes = [sum(slide.minutes for slide in slides.read(source)) for source in DECKS]
     assert f"fill {min(minutes)} to {max(minutes)} minutes" in GUIDE
