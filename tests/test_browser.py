@@ -75,6 +75,8 @@ class Figure:
             return 2 if self.stored["maps"] > 1 else 1
         if self.kind == "point picker":
             return 1 + (len(self.stored["names"]) > 1) + (len(self.stored["colours"]) > 1)
+        if self.kind == "exhibit":
+            return len(self.stored["evidence"]) + 2  # and the choice of causes, and the button that names one
         return 2 if self.kind == "slot picker" else 1
 
     def __str__(self) -> str:
@@ -87,6 +89,7 @@ KINDS = {
     "points": "slot picker",
     "weights": "word picker",
     "spots": "point picker",
+    "evidence": "exhibit",
 }
 
 
@@ -618,6 +621,75 @@ def test_a_point_picker_shows_the_points_of_the_cell(open_page: Opener, figure: 
             assert_points(shown, figure, len(stored["names"]) - 1, 2, 3, level)
 
 
+# --- the exhibits
+
+
+def assert_piece(shown: Locator, figure: Figure, number: int, asked: int) -> None:
+    """One piece of evidence is to be seen, its button says so, and the others are counted."""
+    titles = figure.stored["evidence"]
+    pressed = shown.locator('.ask[aria-pressed="true"]')
+    expect(pressed).to_have_text([titles[number]])
+    expect(shown.locator(".piece:visible")).to_have_count(1)
+    picture = shown.locator(".piece").nth(number).locator("img")
+    expect(picture).to_be_visible()
+    assert picture.evaluate("async image => (await image.decode(), image.naturalWidth)") > 100
+    expect(shown.locator(".count")).to_have_text(f"{asked} of {len(titles)} pieces of evidence asked for.")
+
+
+def assert_said(shown: Locator, figure: Figure, cause: str) -> None:
+    """The answer to a cause is there; what the case teaches only after the right one."""
+    verdict = figure.stored["verdicts"][cause]
+    said = shown.locator("output").inner_text()
+    assert said.startswith(f"{'Right' if verdict['right'] else 'Not this'}. {verdict['text']}"), said
+    expect(shown.locator(".solved")).to_be_visible(visible=verdict["right"])
+
+
+@each_figure("exhibit")
+def test_an_exhibit_is_solved(open_page: Opener, figure: Figure, view: dict[str, Any]) -> None:
+    shown = located(open_page(figure.page, **view), figure)
+    stored, asks, choice, judge = figure.stored, shown.locator(".ask"), shown.locator("select"), shown.locator(".judge")
+    assert_piece(shown, figure, 0, 1)
+    for asked, number in enumerate(range(asks.count() - 1, 0, -1), start=2):
+        (asks.nth(number).tap if view["has_touch"] else asks.nth(number).click)()
+        assert_piece(shown, figure, number, asked)
+    asks.nth(0).focus()
+    shown.page.keyboard.press("Enter")
+    assert_piece(shown, figure, 0, asks.count())
+    judge.press("Space")
+    expect(shown.locator("output")).to_have_text("Choose a cause first.")
+    wrong = [cause for cause, verdict in stored["verdicts"].items() if not verdict["right"]]
+    for number, cause in enumerate(wrong[: stored["patience"]]):
+        expect(shown.locator(".tell")).to_be_hidden()
+        choice.select_option(cause)
+        (judge.tap if view["has_touch"] else judge.click)()
+        assert_said(shown, figure, cause)
+        assert number < stored["patience"]
+    expect(shown.locator(".tell")).to_be_visible()
+    (right,) = stored["verdicts"].keys() - set(wrong)
+    choice.select_option(right)
+    judge.press("Enter")
+    assert_said(shown, figure, right)
+    assert "4 causes named" in shown.locator("output").inner_text()
+    expect(shown.locator(".tell")).to_be_hidden()
+
+
+def test_an_exhibit_that_defeats_a_reader_is_told(open_page: Opener) -> None:
+    figure = next(figure for figure in FIGURES if figure.kind == "exhibit")
+    shown = located(open_page(figure.page), figure)
+    verdicts = figure.stored["verdicts"]
+    for cause in [cause for cause, verdict in verdicts.items() if not verdict["right"]][: figure.stored["patience"]]:
+        shown.locator("select").select_option(cause)
+        shown.locator(".judge").click()
+    shown.locator(".tell").click()
+    (right,) = (cause for cause, verdict in verdicts.items() if verdict["right"])
+    expect(shown.locator("output")).to_contain_text(f"It is: {right}.")
+    link = shown.locator(".solved a.cell").first
+    expect(link).to_be_visible()
+    link.click()
+    shown.page.wait_for_url(re.compile(r"\.html#cell-[\w-]+$"))
+    expect(shown.page.locator(f"#{urlsplit(shown.page.url).fragment}")).to_have_count(1)
+
+
 # --- from the file system
 
 
@@ -639,6 +711,9 @@ def test_a_chapter_works_from_the_file_system(open_page: Opener, site: Path, fig
     elif figure.kind == "point picker":
         shown.locator(".panels").press("ArrowLeft")
         assert_points(shown, figure, 0, figure.stored["row"], figure.stored["column"] - 1)
+    elif figure.kind == "exhibit":
+        shown.locator(".ask").nth(1).press("Enter")
+        assert_piece(shown, figure, 1, 2)
     else:
         shown.locator("input").press("End")
         assert_slot(shown, figure, len(figure.stored["labels"]) - 1, figure.stored["query"])

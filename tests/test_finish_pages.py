@@ -91,6 +91,8 @@ def test_parts_of_the_diagram_lead_to_pages_and_other_links_are_left_alone(site:
     assert finished(html, site / "book", site) == html.replace("ipynb", "html", 1)
     part = '<a href="08_encoder.ipynb#the-whole-encoder" aria-label="memory"></a>'
     assert finished(part, site / "book", site) == part.replace("ipynb", "html")
+    solved = '<a href="04_data.ipynb#cell-one-seventh" class="cell">Data preparation</a>'
+    assert finished(solved, site / "book", site) == solved.replace("ipynb", "html")
 
 
 def test_a_heavy_picture_becomes_lighter_and_keeps_its_looks(site: Path) -> None:

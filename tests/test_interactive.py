@@ -16,7 +16,7 @@ from PIL import Image
 
 from detr_mini.colours import CARD, COLOURS
 from detr_mini.plots import SLOT_KINDS, slot_kinds
-from detr_mini.teaching.interactive import cell_picker, point_picker, slider, slot_picker, word_picker
+from detr_mini.teaching.interactive import cell_picker, exhibit, point_picker, slider, slot_picker, word_picker
 
 ALT = "A line that rises from left to right; the slider changes its slope."
 
@@ -89,6 +89,24 @@ def make_points(points=None, **changes):
     given = {"name": "spots", "alt": ALT, "start": (2, 1)}
     points = {"fresh": random_points(), "trained": random_points(1)} if points is None else points
     return point_picker(picture, points, **given | changes)
+
+
+def make_exhibit(**changes):
+    causes = {"data": ["boxes in corners", "a & b <i>"], "model": ["no positions"]}
+    verdicts = {
+        "boxes in corners": (False, "AP is 0.3."),
+        "a & b <i>": (True, "So it is."),
+        "no positions": (False, "?"),
+    }
+    evidence = {
+        title: (made, f"A line of slope {title}, as drawn.") for title, made in zip("abc", figures(), strict=True)
+    }
+    solved = '<p>See <a href="04_data.ipynb#cell-one-seventh" class="cell">there</a>.</p>'
+    given = {"evidence": evidence, "causes": causes, "verdicts": verdicts, "solved": solved, "name": "case", "alt": ALT}
+    return exhibit(**given | changes)
+
+
+MAKERS = [make_slider, make_picker, make_slots, make_words, make_points, make_exhibit]
 
 
 def soup(figure):
@@ -269,7 +287,7 @@ def test_points_that_do_not_fit_are_refused(points, words):
         make_points(points)
 
 
-@pytest.mark.parametrize("make", [make_slider, make_picker, make_slots, make_words, make_points])
+@pytest.mark.parametrize("make", MAKERS)
 def test_the_same_call_gives_the_same_bytes_and_asks_for_nothing(make):
     html = make()._repr_html_()
     assert html == make()._repr_html_()
@@ -277,18 +295,58 @@ def test_the_same_call_gives_the_same_bytes_and_asks_for_nothing(make):
     assert repr(make()) == f"A figure to play with: {ALT}"
 
 
-@pytest.mark.parametrize("make", [make_slider, make_picker, make_slots, make_words, make_points])
+@pytest.mark.parametrize("make", MAKERS)
 def test_the_script_finds_its_own_figure(make):
     html = make(name="my-own")._repr_html_()
     assert re.search(r"<figure class=\"interactive\" data-name=\"my-own\"", html)
     assert 'figure.interactive[data-name="my-own"]:not([data-ready])' in html
 
 
-@pytest.mark.parametrize("make", [make_slider, make_picker, make_slots, make_words, make_points])
+@pytest.mark.parametrize("make", MAKERS)
 @pytest.mark.parametrize(("changes", "words"), [({"name": "a b"}, "letters"), ({"alt": "A line."}, "too short")])
 def test_a_name_or_text_that_will_not_do_is_refused(make, changes, words):
     with pytest.raises(ValueError, match=words):
         make(**changes)
+
+
+def test_an_exhibit_shows_its_first_evidence_and_holds_the_rest():
+    page, data = soup(make_exhibit()), stored(make_exhibit())
+    assert data["evidence"] == ["a", "b", "c"]
+    assert [piece.has_attr("hidden") for piece in page.select(".piece")] == [False, True, True]
+    pictures = page.find_all("img")
+    assert [picture["alt"] for picture in pictures] == [f"A line of slope {title}, as drawn." for title in "abc"]
+    assert len({picture["src"] for picture in pictures}) == 3
+    assert [button.string for button in page.select("button.ask")] == ["a", "b", "c"]
+    assert page.select_one(".solved").has_attr("hidden")
+
+
+def test_an_exhibit_has_an_answer_to_each_cause():
+    page, data = soup(make_exhibit()), stored(make_exhibit())
+    groups = {group["label"]: [one.string for one in group.find_all("option")] for group in page.find_all("optgroup")}
+    assert groups == {"data": ["boxes in corners", "a & b <i>"], "model": ["no positions"]}
+    assert data["verdicts"]["a & b <i>"] == {"right": True, "text": "So it is."}
+    assert [cause for cause, said in data["verdicts"].items() if said["right"]] == ["a & b <i>"]
+    assert page.option["value"] == ""  # nothing is chosen at first
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"evidence": {}}, "no evidence"),
+        ({"causes": {"data": ["boxes in corners"]}}, "differ in .'a & b <i>', 'no positions'"),
+        (
+            {"verdicts": dict.fromkeys(["boxes in corners", "a & b <i>", "no positions"], (False, "?"))},
+            "0 causes are right",
+        ),
+        (
+            {"verdicts": dict.fromkeys(["boxes in corners", "a & b <i>", "no positions"], (True, "?"))},
+            "3 causes are right",
+        ),
+    ],
+)
+def test_an_exhibit_that_cannot_be_solved_is_refused(changes, words):
+    with pytest.raises(ValueError, match=words):
+        make_exhibit(**changes)
 
 
 def test_labels_and_figures_have_to_be_as_many():
@@ -311,5 +369,6 @@ def test_arrow_keys_are_left_to_the_figure():
     slots, words = soup(make_slots()), soup(make_words())
     elements = [page.select_one("[tabindex]"), page.find("select"), slots.select_one("[tabindex]"), slots.input]
     elements += soup(make_points()).select("[tabindex], select")
+    elements += soup(make_exhibit()).select("button, select")
     for element in (*elements, words.select_one("[tabindex]")):
         assert element["data-lm-suppress-shortcuts"] == "true"

@@ -62,6 +62,18 @@ def test_a_slider_becomes_three_labeled_pictures(chapter: pdf.Chapter) -> None:
     assert figure.get_text().strip().endswith(pdf.PLAY)
 
 
+def test_an_exhibit_is_printed_with_its_first_evidence_and_without_its_answer() -> None:
+    body = (
+        '<div class="asking"><button>losses</button></div><div class="piece"><img alt="Curves."></div>'
+        '<div class="piece" hidden><img alt="Boxes."></div><label>cause: <select><option>choose one</option></select>'
+        '</label><div class="solved" hidden>Positions were left out.</div>'
+    )
+    soup = BeautifulSoup(f"<figure>{body}</figure>", "html.parser")
+    pdf.hold_still(soup, soup.figure)
+    assert [image["alt"] for image in soup.select("img")] == ["Curves."]
+    assert soup.get_text() == pdf.PLAY
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [

@@ -28,7 +28,8 @@ FOLD = re.compile(r'<summary aria-label="Toggle hidden content">')
 CITATIONS = re.compile(r' role="list"(?= class="citation-list")| role="doc-biblioentry"')
 # A formula in the text and the punctuation after it, which would else begin a line.
 PUNCTUATED = re.compile(r'<span class="math notranslate nohighlight">[^<]*</span>[.,;:!?)]+')
-DIAGRAM = re.compile(r'(<a href="\w+)\.ipynb((?:#[\w-]+)?" aria-label=)')
+# Links inside of figures name notebooks, as they must in Jupyter: those of the diagram, and those of an exhibit.
+DIAGRAM = re.compile(r'(<a href="\w+)\.ipynb((?:#[\w-]+)?" (?:aria-label=|class="cell"))')
 # One of the two thousand icons that the theme has a rule for.
 ICON_RULE = re.compile(r'((?:\.fa-[a-z0-9-]+:before,?)+)\{content:"[^"]*"\}')
 HEAVY = 100_000  # bytes: a drawing of few colors is less, a drawn scene is more

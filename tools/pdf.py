@@ -139,13 +139,15 @@ def hold_still(soup: BeautifulSoup, figure: Tag) -> None:
     elif said := state_of_picker(figure):
         figure.append(BeautifulSoup(f'<p class="state-label">{escape(said)}</p>', "html.parser"))
     place = figure.select_one(".states") or figure
-    for control in figure.select("label, select, input, output, canvas, .controls"):
+    for control in figure.select("label, select, input, output, canvas, .controls, .asking, [hidden]"):
         control.decompose()
     place.append(BeautifulSoup(f'<p class="play">{PLAY}</p>', "html.parser"))
 
 
 def state_of_picker(figure: Tag) -> str:
     """What a figure shows at first whose controls are left out: what is chosen, or the query and the moment."""
+    if figure.select_one(".asking"):  # an exhibit, whose causes say nothing without their answers
+        return ""
     if figure.option:
         label = figure.option.find_parent("label")
         return f"{label.get_text().partition(':')[0] if label else 'map'}: {figure.option.get_text()}"

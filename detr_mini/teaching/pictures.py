@@ -48,10 +48,10 @@ def png(picture: Image.Image) -> bytes:
     return file.getvalue()
 
 
-def webp(picture: Image.Image) -> bytes:
+def webp(picture: Image.Image, quality: int = 85) -> bytes:
     """A drawing of few colors as it is; a picture of many a little simplified, which makes it ten times smaller."""
     file = io.BytesIO()
-    picture.save(file, "webp", lossless=picture.getcolors(2000) is not None, quality=85, method=4)
+    picture.save(file, "webp", lossless=picture.getcolors(2000) is not None, quality=quality, method=4)
     return file.getvalue()
 
 

@@ -6,10 +6,11 @@ there all the same.
 """
 
 from detr_mini.teaching.interactive.cells import cell_picker
+from detr_mini.teaching.interactive.exhibit import exhibit
 from detr_mini.teaching.interactive.figure import Interactive
 from detr_mini.teaching.interactive.points import point_picker
 from detr_mini.teaching.interactive.slides import slider
 from detr_mini.teaching.interactive.slots import slot_picker
 from detr_mini.teaching.interactive.words import word_picker
 
-__all__ = ["Interactive", "cell_picker", "point_picker", "slider", "slot_picker", "word_picker"]
+__all__ = ["Interactive", "cell_picker", "exhibit", "point_picker", "slider", "slot_picker", "word_picker"]
