@@ -15,27 +15,26 @@ function lay(number) {
   pieces.forEach(function (piece, i) { piece.hidden = i !== number; });
   if (!over) one('count').textContent = asked.size + ' of ' + asks.length + ' pieces of evidence asked for.';
 }
-function close(words) {
-  over = true;
-  said.textContent = words;
-  one('solved').hidden = false; one('tell').hidden = true; one('judge').hidden = true; choice.disabled = true;
-}
 function say(words, ink) { said.textContent = words; said.style.borderLeftColor = ink; }
+// Solved or told. Other causes may still be named, to read what speaks against them.
+function close() { over = true; one('solved').hidden = false; one('tell').hidden = true; }
 function judge() {
   const found = stored.verdicts[choice.value];
   if (!found) { say('Choose a cause first.', 'transparent'); return; }
   named.add(choice.value);
-  say((found.right ? 'Right. ' : 'Not this. ') + found.text, found.right ? stored.inks.right : stored.inks.wrong);
-  one('tell').hidden = found.right || named.size < stored.patience;
-  if (found.right) close(said.textContent + ' Found with ' + asked.size + ' of ' + asks.length
-    + ' pieces of evidence, and ' + (named.size > 1 ? named.size + ' causes named.' : 'named at once.'));
+  const score = ' Found with ' + asked.size + ' of ' + asks.length + ' pieces of evidence, and '
+    + (named.size > 1 ? named.size + ' causes named.' : 'named at once.');
+  say((found.right ? 'Right. ' : 'Not this. ') + found.text + (found.right && !over ? score : ''),
+    found.right ? stored.inks.right : stored.inks.wrong);
+  if (found.right) close();
+  one('tell').hidden = over || named.size < stored.patience;
 }
 asks.forEach(function (ask, i) { ask.addEventListener('click', function () { lay(i); }); });
 one('judge').addEventListener('click', judge);
 one('tell').addEventListener('click', function () {
   choice.value = Object.keys(stored.verdicts).find(cause => stored.verdicts[cause].right);
-  said.style.borderLeftColor = stored.inks.right;
-  close('It is: ' + choice.value + '. ' + stored.verdicts[choice.value].text);
+  say('It is: ' + choice.value + '. ' + stored.verdicts[choice.value].text, stored.inks.right);
+  close(); one('judge').focus();
 });
 one('asking').style.display = 'flex'; one('controls').style.display = 'flex';
 lay(0);
