@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 
 from detr_mini.colours import CARD, COLOURS
 from detr_mini.teaching.interactive.figure import KEYS, Interactive, data_uri, framed
-from detr_mini.teaching.pictures import CSS_DPI, checked_alt, drawn, webp
+from detr_mini.teaching.pictures import CSS_DPI, checked_alt, drawn, light_webp
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PATIENCE = 3  # wrong causes that a reader names before the page offers to tell
-QUALITY = 65  # of scenes: a page holds dozens
 INKS = {"chosen": COLOURS["blue"], "card": CARD, "right": COLOURS["green"], "wrong": COLOURS["vermilion"]}
 BUTTON = (
     "font:inherit;font-size:0.9em;padding:0.3em 0.8em;border-radius:1em;cursor:pointer;background:transparent;"
@@ -106,6 +105,6 @@ def _image(figure: Figure, words: str) -> str:
     """A drawn figure as it stands in the page; the figure is closed."""
     import matplotlib.pyplot as plt
 
-    width, picture = round(figure.get_figwidth() * CSS_DPI), data_uri(webp(drawn(figure), QUALITY))
+    width, picture = round(figure.get_figwidth() * CSS_DPI), data_uri(light_webp(drawn(figure)))
     plt.close(figure)
     return f'<img src="{picture}" alt="{escape(checked_alt(words))}" width="{width}">'
