@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 NAMES = {category.id: category.name for category in CATEGORIES if category.isthing}
 OWN, TWIN = COLOURS["vermilion"], INK
 TERMS = {"loss_ce": "class term", "loss_bbox": "L1 term", "loss_giou": "GIoU term"}
+MEASURED = {
+    "detections per object": "sure detections per object",
+    "pairs per object": "pairs of them that overlap, per object",
+    "best IoU": "best IoU of any slot with an object",
+}
 CELL = 8  # pixels of a picture that a cell of the last map is wide and high
 FLOOR = 0.001  # the smallest change of weights that the figure tells from none
 WIDTH = 5.4  # inches of every figure
@@ -59,7 +64,7 @@ def losses(exhibit: Exhibit) -> tuple[Figure, str]:
     said = []
     for ax, key, title in zip(axes.flat, ("loss", "class_error"), ("loss", "class_error, %"), strict=True):
         _curves(ax, exhibit, key, title)
-        said.append(f"{title} {_ends(exhibit.log[key])}, of the twin {_ends(exhibit.healthy.log[key])}")
+        said.append(f"{title} {_ends(exhibit.log[key])}, of the twin {_ends(_twin(exhibit).log[key])}")
     _legend(axes.flat[0])
     return figure, f"Two curves over {exhibit.steps} steps beside those of a healthy twin: {'; '.join(said)}."
 
@@ -70,12 +75,12 @@ def terms(exhibit: Exhibit) -> tuple[Figure, str]:
     said = []
     for ax, (key, title) in zip(axes.flat, TERMS.items(), strict=False):
         _curves(ax, exhibit, key, title)
-        own, twin = (np.array(one.log[key]) for one in (exhibit, exhibit.healthy))
+        own, twin = (np.array(one.log[key]) for one in (exhibit, _twin(exhibit)))
         said.append(f"{title} at the last layer {_ends(own[:, -1])}, of the twin {_ends(twin[:, -1])}")
     _curves(axes.flat[3], exhibit, "lr", "learning rate")
     _legend(axes.flat[0])
     rates = [
-        f"at most {max(one.log['lr']):.1g}, in the end {one.log['lr'][-1]:.1g}" for one in (exhibit, exhibit.healthy)
+        f"at most {max(one.log['lr']):.1g}, in the end {one.log['lr'][-1]:.1g}" for one in (exhibit, _twin(exhibit))
     ]
     said.append(f"learning rate {rates[0]}, of the twin {rates[1]}")
     return figure, f"Three terms, thin for earlier decoder layers, and the learning rate: {'; '.join(said)}."
@@ -83,7 +88,7 @@ def terms(exhibit: Exhibit) -> tuple[Figure, str]:
 
 def _curves(ax: Axes, exhibit: Exhibit, key: str, title: str) -> None:
     """A column of the log, the twin's dashed; of several layers the last one thick."""
-    for one, colour, style in ((exhibit.healthy, TWIN, "--"), (exhibit, OWN, "-")):
+    for one, colour, style in ((_twin(exhibit), TWIN, "--"), (exhibit, OWN, "-")):
         values = np.array(one.log[key], dtype=float).reshape(len(one.log["step"]), -1)  # (K, L)
         for layer, column in enumerate(values.T):
             last = layer == values.shape[1] - 1
@@ -115,8 +120,11 @@ def numbers(exhibit: Exhibit) -> tuple[Figure, str]:
 
 def number_rows(exhibit: Exhibit) -> list[tuple[str, str, str]]:
     """What was measured, and its value here and of the twin, as text."""
-    twin = exhibit.healthy
-    rows = [(name, f"{value:g}", f"{twin.numbers[name]:g}") for name, value in exhibit.numbers.items()]
+    twin = _twin(exhibit)
+    rows = [
+        (MEASURED.get(name, name), f"{value:.2f}", f"{twin.numbers[name]:.2f}")
+        for name, value in exhibit.numbers.items()
+    ]
     for split in ("train", "val"):
         for key, title in TERMS.items():
             own, other = (one.losses[split][key][-1] for one in (exhibit, twin))
@@ -181,23 +189,25 @@ def attention(exhibit: Exhibit) -> tuple[Figure, str]:
 def weights(exhibit: Exhibit) -> tuple[Figure, str]:
     """How far each part moved in training, as a share of its length, on a scale of powers of ten."""
     figure, axes = _subplots(1, 1, height=2.9)
-    ax = axes.flat[0]
-    parts = list(exhibit.weights)
-    for one, colour, shift in ((exhibit, OWN, -0.19), (exhibit.healthy, TWIN, 0.19)):
+    ax, parts, twin = axes.flat[0], list(exhibit.weights), _twin(exhibit)
+    for one, colour, shift in ((exhibit, OWN, -0.19), (twin, TWIN, 0.19)):
         for y, part in enumerate(parts):
-            value = one.weights[part]
-            ax.barh(y + shift, max(value, FLOOR), 0.34, left=FLOOR / 2, color=colour if value >= FLOOR else "none")
-            ax.text(max(value, FLOOR) * 1.15, y + shift, f"{value:.2g}", va="center", fontsize=8.5, color=colour)
-    most = max(max(one.weights.values()) for one in (exhibit, exhibit.healthy))
-    ax.set(xscale="log", xlim=(FLOOR / 2, 4 * most), ylim=(len(parts) - 0.5, -0.5), yticks=range(len(parts)))
+            value = max(one.weights[part], FLOOR)
+            ax.barh(y + shift, value - FLOOR, 0.34, left=FLOOR, color=colour)
+            ax.text(value * 1.1, y + shift, f"{one.weights[part]:.3f}", va="center", fontsize=8.5, color=colour)
+    most = max(*exhibit.weights.values(), *twin.weights.values())
+    ax.set(xscale="log", xlim=(FLOOR, 4 * most), ylim=(len(parts) - 0.5, -0.5), yticks=range(len(parts)))
     ax.set_yticklabels(parts)
-    ax.set(title="change of the weights, as a share of their length")
-    ax.text(0.99, 0.1, "here", color=OWN, ha="right", transform=ax.transAxes)
-    ax.text(0.99, 0.02, "healthy twin", color=TWIN, ha="right", transform=ax.transAxes)
-    said = "; ".join(
-        f"{part} {exhibit.weights[part]:.2g}, of the twin {exhibit.healthy.weights[part]:.2g}" for part in parts
-    )
+    ax.set_title("change of the weights, as a share of their length", loc="right")
+    for y, name, colour in ((0.1, "here", OWN), (0.02, "healthy twin", TWIN)):
+        ax.text(0.99, y, name, color=colour, ha="right", transform=ax.transAxes)
+    said = "; ".join(f"{part} {exhibit.weights[part]:.3f}, of the twin {twin.weights[part]:.3f}" for part in parts)
     return figure, f"How far each part moved in training, as a share of its length: {said}."
+
+
+def _twin(exhibit: Exhibit) -> Exhibit:
+    """The same run without the fault; a healthy run is its own."""
+    return exhibit.healthy or exhibit
 
 
 def _subplots(rows: int, columns: int, height: float) -> tuple[Figure, np.ndarray]:
