@@ -24,7 +24,7 @@ each_chapter = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 
 DRAWS = ("draw", "plot", "print")  # a function with such a name is looked at, not asserted on
 # What a drawing cell calls last.
-FIGURES = ("show", "slider", "cell_picker", "slot_picker", "word_picker", "point_picker")
+FIGURES = ("show", "slider", "cell_picker", "slot_picker", "word_picker", "point_picker", "case")
 
 
 class Chapter:

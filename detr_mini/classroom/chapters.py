@@ -35,6 +35,7 @@ FIGURES = {  # the figure that is asked about: its cell in the chapter; the othe
     "20_deformable_detr": "fig-curves",
     "21_panoptic": "fig-log",
     "22_own_pictures": "fig-numbers",
+    "23_museum": "fig-first-loss",
 }
 
 
