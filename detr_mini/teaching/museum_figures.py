@@ -30,8 +30,8 @@ NAMES = {category.id: category.name for category in CATEGORIES if category.isthi
 OWN, TWIN = COLOURS["vermilion"], INK
 TERMS = {"loss_ce": "class term", "loss_bbox": "L1 term", "loss_giou": "GIoU term"}
 MEASURED = {
-    "detections per object": "sure detections per object",
-    "pairs per object": "pairs of them that overlap, per object",
+    "detections per object": "detections above 0.5, per object",
+    "pairs per object": "pairs of them with IoU > 0.7, per object",
     "best IoU": "best IoU of any slot with an object",
 }
 CELL = 8  # pixels of a picture that a cell of the last map is wide and high
@@ -88,7 +88,7 @@ def terms(exhibit: Exhibit) -> tuple[Figure, str]:
 
 def _curves(ax: Axes, exhibit: Exhibit, key: str, title: str) -> None:
     """A column of the log, the twin's dashed; of several layers the last one thick."""
-    for one, colour, style in ((_twin(exhibit), TWIN, "--"), (exhibit, OWN, "-")):
+    for one, colour, style in ((exhibit, OWN, "-"), (_twin(exhibit), TWIN, "--")):  # the twin on top: it has gaps
         values = np.array(one.log[key], dtype=float).reshape(len(one.log["step"]), -1)  # (K, L)
         for layer, column in enumerate(values.T):
             last = layer == values.shape[1] - 1

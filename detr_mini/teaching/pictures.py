@@ -30,12 +30,12 @@ def checked_alt(alt: str) -> str:
     return alt
 
 
-def drawn(figure: Figure) -> Image.Image:
-    """A figure as a picture in RGB; its bytes depend on the figure alone."""
+def drawn(figure: Figure, sharpness: float = SHARPNESS) -> Image.Image:
+    """A figure as a picture in RGB, of so many pixels for each of the page; its bytes depend on the figure alone."""
     from PIL import Image
 
     raw = io.BytesIO()
-    figure.savefig(raw, format="png", dpi=CSS_DPI * SHARPNESS, facecolor=figure.get_facecolor())
+    figure.savefig(raw, format="png", dpi=CSS_DPI * sharpness, facecolor=figure.get_facecolor())
     return Image.open(raw).convert("RGB")
 
 
@@ -57,7 +57,7 @@ def webp(picture: Image.Image) -> bytes:
 
 def light_webp(picture: Image.Image) -> bytes:
     """For a page with dozens of them: a drawing in 32 colors, a picture of many simplified further; half the size."""
-    file, drawing = io.BytesIO(), picture.getcolors(2000) is not None
+    file, drawing = io.BytesIO(), picture.getcolors(5000) is not None
     few = picture.quantize(32, dither=0).convert("RGB") if drawing else picture
     few.save(file, "webp", lossless=drawing, quality=100 if drawing else 60, method=6)
     return file.getvalue()

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PATIENCE = 3  # wrong causes that a reader names before the page offers to tell
+SHARPNESS = 1.5  # pixels stored per pixel of the page, which holds dozens of pictures
 INKS = {"chosen": COLOURS["blue"], "card": CARD, "right": COLOURS["green"], "wrong": COLOURS["vermilion"]}
 BUTTON = (
     "font:inherit;font-size:0.9em;padding:0.3em 0.8em;border-radius:1em;cursor:pointer;background:transparent;"
@@ -105,6 +106,6 @@ def _image(figure: Figure, words: str) -> str:
     """A drawn figure as it stands in the page; the figure is closed."""
     import matplotlib.pyplot as plt
 
-    width, picture = round(figure.get_figwidth() * CSS_DPI), data_uri(light_webp(drawn(figure)))
+    width, picture = round(figure.get_figwidth() * CSS_DPI), data_uri(light_webp(drawn(figure, SHARPNESS)))
     plt.close(figure)
     return f'<img src="{picture}" alt="{escape(checked_alt(words))}" width="{width}">'
