@@ -109,14 +109,18 @@ FAULTS = {
     "frozen": Fault(run=lambda run: run.model.backbone.apply(forgotten).requires_grad_(False)),
     "flip": Fault(batch=lambda s, t: (flipped(s, torch.arange(len(t)) % 2 == 0), t)),
     "train-split": Fault(setting="few", on="train"),
-    "twice": Fault(batch=lambda s, t: (s, each(t, lambda o: {k: o[k].repeat(2, *[1] * (o[k].ndim - 1)) for k in BOTH}))),
+    "twice": Fault(
+        batch=lambda s, t: (s, each(t, lambda o: {k: o[k].repeat(2, *[1] * (o[k].ndim - 1)) for k in BOTH}))
+    ),
     "channels": Fault(measured=lambda m: m.register_forward_pre_hook(blue_first)),
     "queries": Fault(run=lambda run: nn.init.zeros_(run.model.query_embed.weight).requires_grad_(False)),
     "frame": Fault(
         batch=lambda s, t: (s, each(t, lambda o: {"boxes": shares_of_frame(s, o["boxes"], o["size"])})),
     ),
     "rate": Fault(recipe={"lr": 2e-2, "lr_backbone": 2e-2}),
-    "positions": Fault(run=lambda run: run.model.backbone[1].register_forward_hook(lambda m, i, o: torch.zeros_like(o))),
+    "positions": Fault(
+        run=lambda run: run.model.backbone[1].register_forward_hook(lambda m, i, o: torch.zeros_like(o))
+    ),
 }
 BOTH = ("boxes", "labels")
 HEALTHY = {"healthy-many": Fault(), "healthy-few": Fault(setting="few")}

@@ -112,7 +112,9 @@ def subset(dataset: CocoDetection, indices: Sequence[int], *, blind: bool = Fals
     return SimpleNamespace(coco=to_coco(whole | {"images": images, "annotations": kept}))
 
 
-def detections(model: Detector, dataset: CocoDetection, index: int) -> tuple[Batch, dict[str, Tensor], dict[str, Tensor]]:
+def detections(
+    model: Detector, dataset: CocoDetection, index: int
+) -> tuple[Batch, dict[str, Tensor], dict[str, Tensor]]:
     """A picture as a batch of one, its target, and what the run's postprocessing makes of it."""
     batch = collate([dataset[index]])
     target = batch[1][0]
