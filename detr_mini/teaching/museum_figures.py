@@ -31,12 +31,12 @@ OWN, TWIN = COLOURS["vermilion"], INK
 TERMS = {"loss_ce": "class term", "loss_bbox": "L1 term", "loss_giou": "GIoU term"}
 MEASURED = {
     "detections per object": "detections above 0.5, per object",
-    "pairs per object": "pairs of them with IoU > 0.7, per object",
-    "best IoU": "best IoU of any slot with an object",
+    "pairs per object": "pairs with IoU > 0.7, per object",
+    "best IoU": "best IoU of a slot, per object",
 }
 CELL = 8  # pixels of a picture that a cell of the last map is wide and high
 FLOOR = 0.001  # the smallest change of weights that the figure tells from none
-WIDTH = 5.4  # inches of every figure
+WIDTH = 4.8  # inches of every figure
 
 
 def evidence_figures(exhibit: Exhibit) -> dict[str, Figure]:
@@ -60,7 +60,7 @@ def evidence(exhibit: Exhibit) -> dict[str, tuple[Figure, str]]:
 
 def losses(exhibit: Exhibit) -> tuple[Figure, str]:
     """The whole loss and ``class_error`` over the steps, beside those of the healthy twin."""
-    figure, axes = _subplots(1, 2, height=2.5)
+    figure, axes = _subplots(1, 2, height=2.4)
     said = []
     for ax, key, title in zip(axes.flat, ("loss", "class_error"), ("loss", "class_error, %"), strict=True):
         _curves(ax, exhibit, key, title)
@@ -134,7 +134,7 @@ def number_rows(exhibit: Exhibit) -> list[tuple[str, str, str]]:
 
 def pictures(exhibit: Exhibit) -> tuple[Figure, str]:
     """Validation scenes with what was found, and dashed what is there."""
-    figure, axes = _subplots(2, 2, height=5.0)
+    figure, axes = _subplots(2, 2, height=4.6)
     said = []
     for ax, one in zip(axes.flat, exhibit.pictures, strict=False):
         found = [(kind, score, box) for kind, score, *box in one["found"]][::-1]  # the surest come last, on top
@@ -153,7 +153,7 @@ def pictures(exhibit: Exhibit) -> tuple[Figure, str]:
 
 def batch(exhibit: Exhibit) -> tuple[Figure, str]:
     """Pictures of the last batch in their padded frame, with the targets that the loss was given."""
-    figure, axes = _subplots(2, 2, height=5.0)
+    figure, axes = _subplots(2, 2, height=4.6)
     said = []
     for ax, one in zip(axes.flat, exhibit.batch, strict=False):
         height, width = one["size"]
