@@ -1,14 +1,14 @@
 """Train a DETR with one fault, for each exhibit of the museum of bugs, and store what is to be seen of it.
 
     python tools/museum.py --data data/tiny_town                 # what is not there yet, of seeds 0 and 1
-    python tools/museum.py --only labels --seeds 0 --anew        # one of them once more
+    python tools/museum.py --only "labels off by one" --seeds 0 --anew        # one of them once more
     python tools/museum.py --list
 
-Every fault is one line of ``FAULTS``; the run without it, ``healthy``, is its twin. All go on from ``nano``'s weights with
-a class head of random weights, as with classes of one's own: ``STEPS`` steps of 8 pictures of Tiny Town on one thread,
-a minute each. Those of the setting ``few`` have ``FEW`` pictures, seen over and over. What is measured after the last
-step is stored as ``book/data/museum/NUMBER-SEED.json``, without the name of the fault; seed 0 is for the book, 1 for
-assignments.
+Every fault is one line of ``FAULTS``, under the name of its cause; the run without it, ``healthy``, is its twin. All
+go on from ``nano``'s weights with a class head of random weights, as with classes of one's own: ``STEPS`` steps of 8
+pictures of Tiny Town on one thread, a minute each. Those of the setting ``few`` have ``FEW`` pictures, seen over and
+over. What is measured after the last step is stored as ``book/data/museum/NUMBER-SEED.json``, without the name of the
+fault; seed 0 is for the book, 1 for assignments.
 """
 
 import argparse
@@ -46,7 +46,7 @@ Batch = tuple[NestedTensor, Targets]
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong: with the recipe, with the run once it has been made, with each batch, or with how it is measured."""
+    """What is wrong: with the recipe, with the run once it is made, with each batch, or with how it is measured."""
 
     recipe: dict[str, Any] = field(default_factory=dict)
     run: Callable[[Trainer], object] = lambda run: None
@@ -97,32 +97,42 @@ def forgotten(module: nn.Module) -> None:
         module.reset_parameters()  # type: ignore[operator]
 
 
+def doubled(target: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Every object of a target, and then every object once more."""
+    return {name: torch.cat([target[name], target[name]]) for name in ("boxes", "labels")}
+
+
 FAULTS = {
-    "schedule": Fault(run=lambda run: setattr(run, "scheduler", make_schedule(run.optimizer, run.recipe, 1, 0))),
-    "corners": Fault(batch=lambda s, t: (s, each(t, lambda o: {"boxes": clipped(box_cxcywh_to_xyxy(o["boxes"]))}))),
-    "no-weight": Fault(recipe={"eos_coef": 0.0}),
-    "order": Fault(batch=lambda s, t: (s, t[1:] + t[:1])),
-    "layer": Fault(measured=lambda m: setattr(m, "postprocess", lambda o, z: postprocess(o["aux_outputs"][0], z))),
-    "mask": Fault(run=lambda run: run.model.register_forward_pre_hook(inverted)),
-    "labels": Fault(batch=lambda s, t: (s, each(t, lambda o: {"labels": o["labels"] - 1}))),
-    "sizes": Fault(measured=lambda m: setattr(m, "postprocess", lambda o, z: postprocess(o, z.flip(-1)))),
-    "frozen": Fault(run=lambda run: run.model.backbone.apply(forgotten).requires_grad_(False)),
-    "flip": Fault(batch=lambda s, t: (flipped(s, torch.arange(len(t)) % 2 == 0), t)),
-    "train-split": Fault(setting="few", on="train"),
-    "twice": Fault(
-        batch=lambda s, t: (s, each(t, lambda o: {k: o[k].repeat(2, *[1] * (o[k].ndim - 1)) for k in BOTH}))
+    "rate falls to 0 too soon": Fault(
+        run=lambda run: setattr(run, "scheduler", make_schedule(run.optimizer, run.recipe, 1, 0)),
     ),
-    "channels": Fault(measured=lambda m: m.register_forward_pre_hook(blue_first)),
-    "queries": Fault(run=lambda run: nn.init.zeros_(run.model.query_embed.weight).requires_grad_(False)),
-    "frame": Fault(
-        batch=lambda s, t: (s, each(t, lambda o: {"boxes": shares_of_frame(s, o["boxes"], o["size"])})),
+    "boxes in corners": Fault(
+        batch=lambda s, t: (s, each(t, lambda one: {"boxes": clipped(box_cxcywh_to_xyxy(one["boxes"]))})),
     ),
-    "rate": Fault(recipe={"lr": 2e-2, "lr_backbone": 2e-2}),
-    "positions": Fault(
-        run=lambda run: run.model.backbone[1].register_forward_hook(lambda m, i, o: torch.zeros_like(o))
+    "no weight for no object": Fault(recipe={"eos_coef": 0.0}),
+    "targets in another order": Fault(batch=lambda s, t: (s, t[1:] + t[:1])),
+    "first decoder layer measured": Fault(
+        measured=lambda model: setattr(model, "postprocess", lambda o, sizes: postprocess(o["aux_outputs"][0], sizes)),
+    ),
+    "padding mask inverted": Fault(run=lambda run: run.model.register_forward_pre_hook(inverted)),
+    "labels off by one": Fault(batch=lambda s, t: (s, each(t, lambda one: {"labels": one["labels"] - 1}))),
+    "height and width swapped": Fault(
+        measured=lambda model: setattr(model, "postprocess", lambda o, sizes: postprocess(o, sizes.flip(-1))),
+    ),
+    "backbone not loaded, frozen": Fault(run=lambda run: run.model.backbone.apply(forgotten).requires_grad_(False)),
+    "mirrored without boxes": Fault(batch=lambda s, t: (flipped(s, torch.arange(len(t)) % 2 == 0), t)),
+    "AP on the training pictures": Fault(setting="few", on="train"),
+    "every object twice": Fault(batch=lambda s, t: (s, each(t, doubled))),
+    "red and blue swapped": Fault(measured=lambda model: model.register_forward_pre_hook(blue_first)),
+    "all queries equal": Fault(run=lambda run: nn.init.zeros_(run.model.query_embed.weight).requires_grad_(False)),
+    "shares of the padded frame": Fault(
+        batch=lambda s, t: (s, each(t, lambda one: {"boxes": shares_of_frame(s, one["boxes"], one["size"])})),
+    ),
+    "learning rate too high": Fault(recipe={"lr": 2e-2, "lr_backbone": 2e-2}),
+    "positions left out": Fault(
+        run=lambda run: run.model.backbone[1].register_forward_hook(lambda module, inputs, pos: torch.zeros_like(pos)),
     ),
 }
-BOTH = ("boxes", "labels")
 HEALTHY = {"healthy-many": Fault(), "healthy-few": Fault(setting="few")}
 
 

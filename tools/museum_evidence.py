@@ -182,12 +182,11 @@ def looks(model: Detector, dataset: CocoDetection, index: int) -> dict[str, Any]
 
 
 def relative_changes(model: Detector, before: dict[str, Tensor]) -> dict[str, float]:
-    """How far each part moved in training, as a share of the length of its weights."""
-    after = model.state_dict()
+    """How far the parameters of each part moved in training, as a share of their length."""
     found = {}
     for part, prefix in PARTS.items():
-        names = [name for name in after if name.startswith(prefix) and after[name].is_floating_point()]
-        moved = sum(float((after[name] - before[name]).square().sum()) for name in names) ** 0.5
-        length = sum(float(before[name].square().sum()) for name in names) ** 0.5
-        found[part] = round(moved / length, 3) if length else 0.0
+        after = {name: value for name, value in model.named_parameters() if name.startswith(prefix)}
+        moved = sum(float((value - before[name]).square().sum()) for name, value in after.items()) ** 0.5
+        length = sum(float(before[name].square().sum()) for name in after) ** 0.5
+        found[part] = round(moved / length, 4) if length else 0.0
     return found

@@ -1,7 +1,7 @@
 """The museum of bugs: what can be seen of detectors with one fault each, and what to say to a diagnosis.
 
-Chapter: *A museum of bugs*, ``book/23_museum``. The causes stand in :mod:`detr_mini.teaching.museum_causes`, the runs are
-those of ``tools/museum.py``.
+Chapter: *A museum of bugs*, ``book/23_museum``. The causes stand in :mod:`detr_mini.teaching.museum_causes`; the runs
+are those of ``tools/museum.py``.
 """
 
 import json
@@ -30,10 +30,10 @@ class Exhibit:
         losses: by split, then by term, on right targets (L,).
         pictures: three scenes of the validation split: ``scene``, ``found`` (class, score, box) and ``objects`` (class,
             box).
-        batch: four pictures as model and loss got them: ``image`` in its padded frame (WebP, base64), ``size`` (height,
-            width) of the picture in it, ``objects`` (label, cxcywh as shares).
-        attention: ``scene``, and of its three surest ``slots`` the ``class``, ``score``, ``box`` and ``map`` (h, w), the
-            last decoder layer's weights in thousandths, mean of the heads.
+        batch: four pictures as model and loss got them: ``image`` in its padded frame (WebP, base64), ``size`` of the
+            picture in it (height, width), ``objects`` (label, cxcywh as shares).
+        attention: ``scene``, and of its three surest ``slots`` the ``class``, ``score``, ``box`` and ``map`` (h, w),
+            the last decoder layer's weights in thousandths, mean of the heads.
         weights: by part, how far it moved, as a share of its length.
         healthy: the same run without the fault, for which this is None.
     """

@@ -81,13 +81,15 @@ SYMPTOMS = {
         "the box terms are low in training and high on right targets",
         lambda e: _val(e, "loss_giou") - _end(e, "loss_giou"),
         lambda here, twin: here > twin + 0.1,
-        "on validation pictures with right targets the GIoU term is {here:.2f} higher than in training, {twin:.2f} in the twin",
+        "on validation pictures, with right targets, the GIoU term is {here:.2f} above that of the training, "
+        "{twin:.2f} in the twin",
     ),
     "class gap": Symptom(
         "the class term is low in training and high on right targets",
         lambda e: _val(e, "loss_ce") - _end(e, "loss_ce"),
         lambda here, twin: here > twin + 0.3,
-        "on validation pictures with right targets the class term is {here:.2f} higher than in training, {twin:.2f} in the twin",
+        "on validation pictures, with right targets, the class term is {here:.2f} above that of the training, "
+        "{twin:.2f} in the twin",
     ),
     "only AP": Symptom(
         "all losses are as they should be, and AP is low",
