@@ -95,11 +95,12 @@ def scores(model: Detector, dataset: CocoDetection, indices: Sequence[int]) -> d
     part = subset(dataset, indices)
     numbers = coco_metrics(part, results)  # type: ignore[arg-type]
     blind = coco_metrics(subset(dataset, indices, blind=True), [r | {"category_id": 1} for r in results])  # type: ignore[arg-type]
+    objects = max(1, len(best))
     return {name: round(numbers[name], 3) for name in ("AP", "AP50", "APs", "APm", "APl")} | {
         "AP50, any class": round(blind["AP50"], 3),
-        "detections per object": round(sure / len(best), 2),
-        "pairs per object": round(alike / len(best), 2),
-        "best IoU": round(sum(best) / len(best), 3),
+        "detections per object": round(sure / objects, 2),
+        "pairs per object": round(alike / objects, 2),
+        "best IoU": round(sum(best) / objects, 3),
     }
 
 
@@ -181,6 +182,7 @@ def looks(model: Detector, dataset: CocoDetection, index: int) -> dict[str, Any]
     return {"scene": index, "slots": shown}
 
 
+@torch.no_grad()
 def relative_changes(model: Detector, before: dict[str, Tensor]) -> dict[str, float]:
     """How far the parameters of each part moved in training, as a share of their length."""
     found = {}
