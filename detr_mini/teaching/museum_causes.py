@@ -15,7 +15,7 @@ class Cause:
         group: where it is made.
         line: what is wrong, in a sentence.
         explains: what it does, for a diagnosis that does not hold.
-        would: by the name of a symptom, the sentence that says why this cause leaves it.
+        would: the symptoms that it leaves, by name, the plainest first, each with a sentence that says why.
         may: further symptoms that it may leave.
         ask: which evidence tells it apart, where numbers do not.
         test: the cheapest test that would have caught it.
@@ -32,11 +32,6 @@ class Cause:
     link: str
     may: tuple[str, ...] = ()
     ask: str = "Look at the pictures of the batch, and ask what it would change there."
-
-    @property
-    def leaves(self) -> tuple[str, ...]:
-        """The symptoms that it leaves, by name, the plainest first."""
-        return tuple(self.would)
 
 
 TARGETS, MODEL, TRAINING, MEASURING = "what the loss is given", "the model", "the training", "the measuring"
@@ -59,11 +54,11 @@ CAUSES = {
         TARGETS,
         "The targets are in pixels, and the model's boxes are shares of the picture.",
         "No box of the model could come near a target.",
-        {"box loss": "An L1 term of boxes in pixels would be in the tens or hundreds, and stay there."},
+        {"huge L1": "An L1 term of boxes in pixels would be in the tens or hundreds, and stay there."},
         "Assert that all targets lie in [0, 1].",
         "assert target['boxes'].min() >= 0 and target['boxes'].max() <= 1",
         "04_data.ipynb#cell-always-a-box",
-        may=("boxes", "too few", "class loss"),
+        may=("box loss", "boxes", "too few", "class loss"),
     ),
     "labels off by one": Cause(
         TARGETS,
@@ -84,11 +79,12 @@ CAUSES = {
         {
             "box loss": "Nothing in a picture says where another one's objects are, so the box terms would stay high.",
             "class loss": "Nothing in a picture says what another one holds, so the class term would stay high.",
+            "boxes": "What is learned would be where objects are on the whole, so even the best boxes would be off.",
         },
         "Train on one batch, over and over, with the pictures in a new order each time: it must be learned by heart.",
         "assert losses[-1] < 0.1 * losses[0]",
         "14_train.ipynb#cell-train-by-hand",
-        may=("boxes", "too few", "still loss", "flat", "pairs"),
+        may=("too few", "still loss", "flat", "pairs"),
     ),
     "mirrored without boxes": Cause(
         TARGETS,
@@ -98,7 +94,7 @@ CAUSES = {
         "Flip a picture twice: picture and boxes must come back. Once: the boxes must have moved.",
         "assert not flip(image, target)[1]['boxes'].equal(target['boxes'])",
         "04_data.ipynb#cell-break-flip",
-        may=("boxes", "pairs", "too many", "too few", "class loss", "still loss", "flat"),
+        may=("pairs", "too many", "too few", "class loss", "still loss", "flat"),
     ),
     "every object twice": Cause(
         TARGETS,
@@ -117,35 +113,41 @@ CAUSES = {
         TARGETS,
         "Boxes are divided by the size of the padded batch, and not by that of their picture.",
         "Where a picture is padded, its boxes would be too small, and too near to its left upper corner.",
-        {"box gap": "The model would learn boxes that do not fit, and fit them better than the right ones."},
+        {
+            "box gap": "The model would learn boxes that do not fit, and fit them better than the right ones.",
+            "boxes": "No box that it gives would fit an object of a padded picture.",
+        },
         "Load a picture alone and in a batch with a larger one: its targets must be equal.",
         "assert alone['boxes'].allclose(together['boxes'])",
         "05_nested_tensor.ipynb#cell-in-frames",
-        may=("boxes", "box loss", "class gap"),
+        may=("box loss", "class loss", "class gap", "too few"),
     ),
     "padding mask inverted": Cause(
         MODEL,
         "The padding mask is True where there is picture.",
         "Attention would read the padding and nothing else.",
         {
+            "flat": "In a picture without padding there would be nothing to read, and all attention would be 0.",
             "box loss": "Slots that cannot read the picture could not place a box, and the box terms would stay high.",
-            "class loss": "Slots that cannot read the picture could name nothing, and the class term would stay high.",
         },
         "Change the pixels of the padding: no output may change.",
         "assert model(samples)['pred_boxes'].allclose(model(other_padding)['pred_boxes'], atol=1e-4)",
         "05_nested_tensor.ipynb#cell-inverted",
-        may=("boxes", "too few", "flat", "still loss", "pairs"),
+        may=("class loss", "boxes", "too few", "still loss", "pairs"),
         ask="Look at the attention: which cells are read at all?",
     ),
     "positions left out": Cause(
         MODEL,
         "The positional encoding of the cells is left out.",
         "Cells would not know where they are.",
-        {"box loss": "Without a place of their own, cells could not tell a slot where to put its box."},
+        {
+            "box loss": "Without a place of their own, cells could not tell a slot where to put its box.",
+            "boxes": "Even the best boxes would be off.",
+        },
         "Shuffle the cells of the feature map: the boxes must change.",
         "assert not boxes(cells).allclose(boxes(cells.flip(1)))",
         "07_position_encoding.ipynb#cell-found",
-        may=("boxes", "too few", "too many", "pairs", "flat", "class loss"),
+        may=("still loss", "too few", "too many", "pairs", "class loss"),
         ask="Look at the attention: is the object found, and the box elsewhere?",
     ),
     "all queries equal": Cause(
@@ -153,13 +155,13 @@ CAUSES = {
         "All object queries are the same vector, and stay so.",
         "All slots would give the same answer.",
         {
-            "box loss": "One box could not fit several objects, so the box terms would stay high.",
+            "still queries": "Queries that stay equal would not move.",
             "boxes": "One box could not fit several objects.",
         },
         "Ask for the spread of the queries.",
         "assert model.query_embed.weight.std(0).min() > 0",
         "09_decoder.ipynb#cell-no-query-pos",
-        may=("class loss", "too few", "pairs", "too many", "still loss", "flat"),
+        may=("box loss", "class loss", "too few", "pairs", "too many", "still loss", "flat"),
         ask="Look at the pictures: how many different boxes are there?",
     ),
     "backbone not loaded, frozen": Cause(
@@ -237,19 +239,22 @@ CAUSES = {
         MEASURING,
         "What is measured are the boxes of the first decoder layer.",
         "All training would be as it should, and the boxes would be those of a beginner.",
-        {"only AP": "All losses would be as in the twin, and AP lower."},
+        {
+            "sound losses": "Training would be as in the twin, and so all losses.",
+            "low AP": "Earlier boxes are worse, so AP would be lower.",
+        },
         "Measure the layers one by one: the last must be what the program reports.",
         "assert ap == layer_metrics(val, outputs)[-1]['AP']",
         "15_evaluate.ipynb#cell-layers-table",
-        may=("pairs", "too many", "too few"),
-        ask="Ask by how much AP is lower, and whether boxes are wrong in one direction.",
+        may=("too few",),
     ),
     "height and width swapped": Cause(
         MEASURING,
         "Post-processing is given width and height where it wants height and width.",
         "All boxes would be squeezed one way and stretched the other.",
         {
-            "only AP": "All losses would be as in the twin, and AP far lower.",
+            "sound losses": "Training would be as in the twin, and so all losses.",
+            "low AP": "Most boxes would miss their objects, so AP would be far lower.",
             "boxes": "Only near the left upper corner would a box still fit.",
         },
         "Post-process the targets themselves: AP must be 1.",
@@ -260,13 +265,12 @@ CAUSES = {
         MEASURING,
         "Pictures are read for measuring with blue first, as OpenCV does, and were red first in training.",
         "The model would see every scene in the wrong colors.",
-        {
-            "class gap": "Training would go well, and the class term be high on every other picture.",
-        },
+        {"class gap": "Training would go well, and the class term be high on every other picture."},
         "Compare the mean of each channel in training and in measuring.",
         "assert (train.mean((0, 2, 3)) - val.mean((0, 2, 3))).abs().max() < 0.1",
         "04_data.ipynb#cell-normalise",
-        may=("box gap", "names", "too few", "boxes", "flat"),
+        may=("box gap", "too few", "flat"),
+        ask="Look at the pictures: are names wrong where a color matters, and are boxes good?",
     ),
     "AP on the training pictures": Cause(
         MEASURING,
@@ -284,7 +288,10 @@ CAUSES = {
         MEASURING,
         "Detections under a score of 0.5 are left out before AP is computed.",
         "The doubtful answers, which AP counts as well, would be missing.",
-        {"only AP": "All losses would be as in the twin, and AP somewhat lower."},
+        {
+            "sound losses": "Training would be as in the twin, and so all losses.",
+            "low AP": "Some of what is left out would be right, so AP would be lower.",
+        },
         "Count what is given to the measuring: one detection a slot and picture.",
         "assert len(results) == num_queries * len(val)",
         "15_evaluate.ipynb#cell-thresholds",

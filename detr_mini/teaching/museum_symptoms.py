@@ -22,14 +22,12 @@ class Symptom:
         value: the number.
         shows: whether it is there, from the exhibit's number and the twin's.
         reading: a clause with both numbers, ``{here}`` and ``{twin}``.
-        told: the number that the clause gives, where it is another one.
     """
 
     words: str
     value: Callable[[Exhibit], float]
     shows: Callable[[float, float], bool]
     reading: str
-    told: Callable[[Exhibit], float] | None = None
 
 
 def _end(exhibit: Exhibit, term: str) -> float:
@@ -71,6 +69,12 @@ SYMPTOMS = {
         lambda here, twin: here > twin + 0.1,
         "the GIoU term of the training ends at {here:.2f}, {twin:.2f} in the twin",
     ),
+    "huge L1": Symptom(
+        "the L1 term of the training is in the tens",
+        lambda e: _end(e, "loss_bbox"),
+        lambda here, twin: here > 5,
+        "the L1 term of the training ends at {here:.2f}, {twin:.2f} in the twin",
+    ),
     "class loss": Symptom(
         "the class term of the training stays high",
         lambda e: _end(e, "loss_ce"),
@@ -86,23 +90,28 @@ SYMPTOMS = {
     ),
     "class gap": Symptom(
         "the class term is low in training and high on right targets",
-        lambda e: _val(e, "loss_ce") - _end(e, "loss_ce"),
-        lambda here, twin: here > twin + 0.3,
-        "on validation pictures, with right targets, the class term is {here:.2f} above that of the training, "
-        "{twin:.2f} in the twin",
+        lambda e: _val(e, "loss_ce") / _end(e, "loss_ce"),
+        lambda here, twin: here > 1.3 * twin,
+        "on validation pictures, with right targets, the class term is {here:.1f} times that of the training, "
+        "{twin:.1f} in the twin",
     ),
-    "only AP": Symptom(
-        "all losses are as they should be, and AP is low",
-        lambda e: e.numbers["AP50"] + _val(e, "loss_giou") + _val(e, "loss_ce"),  # where losses are high, AP may be low
+    "sound losses": Symptom(
+        "losses on right targets are as low as they should be",
+        lambda e: _val(e, "loss_giou") + _val(e, "loss_ce"),
+        lambda here, twin: here < 1.1 * twin,
+        "on right targets the class term and the GIoU term are {here:.2f} together, {twin:.2f} in the twin",
+    ),
+    "low AP": Symptom(
+        "AP is lower than it should be",
+        lambda e: e.numbers["AP"],
         lambda here, twin: here < twin - 0.02,
-        "AP50 is {here:.2f}, {twin:.2f} in the twin, whose losses on right targets are no lower",
-        told=lambda e: e.numbers["AP50"],
+        "AP is {here:.2f}, {twin:.2f} in the twin",
     ),
     "flattered": Symptom(
-        "AP is far higher than the losses on validation pictures let one hope",
-        lambda e: e.numbers["AP50"],
+        "AP is far higher than losses on validation pictures let one hope",
+        lambda e: e.numbers["AP"],
         lambda here, twin: here > twin + 0.1,
-        "AP50 is {here:.2f}, {twin:.2f} in the twin",
+        "AP is {here:.2f}, {twin:.2f} in the twin, whose losses on validation pictures are no higher",
     ),
     "too many": Symptom(
         "far more detections than objects",
@@ -117,22 +126,28 @@ SYMPTOMS = {
         "there are {here:.2f} pairs of sure detections on one place for each object, {twin:.2f} in the twin",
     ),
     "too few": Symptom(
-        "hardly any sure detection",
+        "far fewer sure detections",
         lambda e: e.numbers["detections per object"],
-        lambda here, twin: here < 0.5 * twin,
+        lambda here, twin: here < 0.6 * twin,
         "there are {here:.2f} sure detections for each object, {twin:.2f} in the twin",
     ),
     "seen only": Symptom(
         "losses on training pictures are far lower than on validation pictures",
-        lambda e: _val(e, "loss_ce") - e.losses["train"]["loss_ce"][-1],
-        lambda here, twin: here > 0.3,
-        "the class term is {here:.2f} higher on validation than on training pictures, {twin:.2f} in the twin",
+        lambda e: _val(e, "loss_giou") - e.losses["train"]["loss_giou"][-1],
+        lambda here, twin: here > 0.1,
+        "on right targets the GIoU term is {here:.2f} higher on validation than on training pictures",
     ),
     "still backbone": Symptom(
         "the backbone does not move",
         lambda e: e.weights["backbone"],
         lambda here, twin: here < 0.1 * twin,
         "the backbone moved by {here:.3f} of its length, {twin:.3f} in the twin",
+    ),
+    "still queries": Symptom(
+        "the object queries do not move",
+        lambda e: e.weights["queries"],
+        lambda here, twin: here < 0.1 * twin,
+        "the queries moved by {here:.4f} of their length, {twin:.4f} in the twin",
     ),
     "still head": Symptom(
         "the class head does not move",
