@@ -17,6 +17,7 @@ import torch
 
 from detr_mini.errors import NotFoundError
 from detr_mini.teaching import verdict
+from detr_mini.teaching.museum_causes import CAUSES
 
 reload(verdict)  # cells load this module anew, and so all of what they stand on: a notebook may have replaced parts
 
@@ -57,6 +58,23 @@ def hidden(assignment: str, name: str, answer: Callable[..., Any]) -> None:
     places = [folder / "hidden" / f"{assignment}.pt" for folder in (here, *here.parents)]
     path = next((place for place in places if place.is_file()), places[0])
     try_on(load(path)[name], name, answer, secret=True)
+
+
+def cause(name: str, answer: Callable[[], Any]) -> None:
+    """Whether a diagnosis of an exhibit is the name of a cause; not whether it is the right one.
+
+    Raises:
+        NotYet: it is not; the message lists them.
+    """
+    told = io.StringIO()
+    with contextlib.redirect_stdout(told):
+        given = answer()
+    sys.stdout.write(told.getvalue())
+    if given is None:
+        raise NotYet(f"{name}: {_nothing(told.getvalue())}")
+    if given not in CAUSES:
+        raise NotYet(f"{name}: {verdict.words(given)} is none of the causes: {', '.join(CAUSES)}")
+    print(f"{name}: {given}")
 
 
 def load(path: Path) -> dict[str, Trial]:

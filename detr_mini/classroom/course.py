@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import torch
 
-from detr_mini.classroom import chapters, notebooks, student_wheel
+from detr_mini.classroom import chapters, exhibits, notebooks, student_wheel
 from detr_mini.classroom.checks import Trial
 from detr_mini.classroom.trials import draw_trial
 from detr_mini.errors import ConfigError, FolderInUseError
@@ -75,9 +75,12 @@ def _write_assignment(folder: Path, chapter: chapters.Chapter, seed: int, book: 
     source, hidden = folder / "source" / chapter.name, folder / "hidden"
     source.mkdir(parents=True)
     hidden.mkdir(exist_ok=True)
-    nbformat.write(notebooks.notebook(chapter, book), source / f"{chapter.name}.ipynb")
+    nbformat.write(notebooks.notebook(chapter, book, seed), source / f"{chapter.name}.ipynb")
     for part, place in (("visible", source), ("hidden", hidden)):
-        torch.save(_trials(chapter, f"{seed}/{part}"), place / f"{chapter.name}.pt")
+        trials = _trials(chapter, f"{seed}/{part}")
+        if part == "hidden" and chapter.name == exhibits.CHAPTER:
+            trials |= exhibits.trials(seed)
+        torch.save(trials, place / f"{chapter.name}.pt")
 
 
 def _trials(chapter: chapters.Chapter, seed: str) -> dict[str, Trial]:

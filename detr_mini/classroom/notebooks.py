@@ -7,6 +7,7 @@ import nbformat
 from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from detr_mini.classroom import exhibits
 from detr_mini.classroom.chapters import FIGURES, Chapter, Task
 from detr_mini.errors import DataError
 
@@ -20,12 +21,16 @@ Where a text says *above* or names a figure, it means the chapter *{title}* of t
 RUBRIC = "{points} points for saying this in other words, 1 for a part of it, 0 for what contradicts it:\n\n{answer}"
 
 
-def notebook(chapter: Chapter, book: Path) -> NotebookNode:
-    """The teacher's notebook of a chapter's assignment."""
+def notebook(chapter: Chapter, book: Path, seed: int) -> NotebookNode:
+    """The teacher's notebook of a chapter's assignment; the seed orders the exhibits of the museum of bugs."""
     cells = [new_markdown_cell(f"# {chapter.title}\n\n{ABOUT.format(title=chapter.title)}", id="about")]
     cells.append(new_code_cell("\n".join(chapter.imports), id="imports"))
     for task in chapter.tasks:
         cells += _exercise(chapter.name, task)
+    if chapter.name == exhibits.CHAPTER:
+        for cell, name, points in exhibits.cells(seed):
+            solution = not name.startswith(("check-", "hidden-"))
+            cells.append(_graded(cell, name, points=points, solution=solution) if name else cell)
     cells.append(new_markdown_cell("## Questions", id="questions"))
     cells += _questions(chapter, book)
     metadata = {

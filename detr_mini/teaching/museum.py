@@ -114,6 +114,14 @@ def answer(number: str) -> str:
     return next(name for name in CAUSES if fingerprint(number, name) in ANSWERS)
 
 
+def by_group() -> dict[str, list[str]]:
+    """The names of all causes, by where they are made."""
+    groups: dict[str, list[str]] = {}
+    for name, cause in CAUSES.items():
+        groups.setdefault(cause.group, []).append(name)
+    return groups
+
+
 def symptoms(seed: int = 0) -> list[tuple[str, list[str]]]:
     """For each symptom, in words, the causes whose exhibits show it, in the order of ``CAUSES``."""
     shown = {answer(one.number): seen(one) for one in [load(0, seed), *exhibits(seed)]}

@@ -6,7 +6,7 @@ Chapter: *A museum of bugs*, ``book/23_museum``.
 from html import escape
 
 from detr_mini.teaching import interactive
-from detr_mini.teaching.museum import Exhibit, verdict
+from detr_mini.teaching.museum import Exhibit, by_group, verdict
 from detr_mini.teaching.museum_causes import CAUSES, Cause
 from detr_mini.teaching.museum_figures import evidence
 
@@ -26,12 +26,9 @@ def case(exhibit: Exhibit) -> interactive.Interactive:
     """Ask for the evidence of an exhibit, name a cause, and read what speaks for it or against it."""
     said = {name: verdict(exhibit, name) for name in CAUSES}
     (right,) = (name for name, one in said.items() if one.right)
-    groups: dict[str, list[str]] = {}
-    for name, cause in CAUSES.items():
-        groups.setdefault(cause.group, []).append(name)
     return interactive.exhibit(
         evidence(exhibit),
-        groups,
+        by_group(),
         {name: (one.right, one.text) for name, one in said.items()},
         solved=solved(CAUSES[right]),
         name=f"exhibit-{exhibit.number}",
