@@ -60,6 +60,8 @@ def trials(seed: int) -> dict[str, Trial]:
 
 
 def _evidence(exhibit: museum.Exhibit, place: int) -> NotebookNode:
+    import matplotlib.pyplot as plt
+
     from detr_mini.teaching.museum_figures import evidence
     from detr_mini.teaching.pictures import drawn, light_webp
 
@@ -68,7 +70,7 @@ def _evidence(exhibit: museum.Exhibit, place: int) -> NotebookNode:
         name = f"{title.lower()}.webp"
         text.append(f"**{title}**\n\n![{alt}](attachment:{name})")
         attachments[name] = {"image/webp": base64.b64encode(light_webp(drawn(figure, 1.25))).decode()}
-        figure.clear()
+        plt.close(figure)
     cell = new_markdown_cell("\n\n".join(text), id=f"evidence-{place}")
     cell["attachments"] = attachments
     return cell
