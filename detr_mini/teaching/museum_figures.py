@@ -199,8 +199,8 @@ def weights(exhibit: Exhibit) -> tuple[Figure, str]:
     ax.set(xscale="log", xlim=(FLOOR, 4 * most), ylim=(len(parts) - 0.5, -0.5), yticks=range(len(parts)))
     ax.set_yticklabels(parts)
     ax.set_title("change of the weights, as a share of their length", loc="right")
-    for y, name, colour in ((0.1, "here", OWN), (0.02, "healthy twin", TWIN)):
-        ax.text(0.99, y, name, color=colour, ha="right", transform=ax.transAxes)
+    for height, name, colour in ((0.1, "here", OWN), (0.02, "healthy twin", TWIN)):
+        ax.text(0.99, height, name, color=colour, ha="right", transform=ax.transAxes)
     said = "; ".join(f"{part} {exhibit.weights[part]:.3f}, of the twin {twin.weights[part]:.3f}" for part in parts)
     return figure, f"How far each part moved in training, as a share of its length: {said}."
 

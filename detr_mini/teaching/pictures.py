@@ -57,8 +57,10 @@ def webp(picture: Image.Image) -> bytes:
 
 def light_webp(picture: Image.Image) -> bytes:
     """For a page with dozens of them: a drawing in 64 colors, a picture of many simplified further; half the size."""
+    from PIL import Image
+
     file, drawing = io.BytesIO(), picture.getcolors(5000) is not None
-    few = picture.quantize(64, dither=0).convert("RGB") if drawing else picture
+    few = picture.quantize(64, dither=Image.Dither.NONE).convert("RGB") if drawing else picture
     few.save(file, "webp", lossless=drawing, quality=85 if drawing else 60, method=4)
     return file.getvalue()
 
