@@ -73,7 +73,7 @@ def load(number: str | int, seed: int = 0) -> Exhibit:
         seed: 0 for those of the book, 1 for those of assignments.
 
     Raises:
-        FileNotFoundError: there is no such exhibit here, as where the notebook was taken away without ``book/data``.
+        FileNotFoundError: there is no such exhibit here, as where a notebook was taken away without the stored runs.
     """
     found = _read(f"{number}-{seed}")
     twin = _read(f"healthy-{found['setting']}-{seed}")

@@ -169,9 +169,9 @@ SYMPTOMS = {
     ),
     "still loss": Symptom(
         "the loss stops falling while it is still high",
-        lambda e: 1 - e.log["loss"][-1] / e.log["loss"][len(e.log["loss"]) // 3],
-        lambda here, twin: here < 0.5 * twin,
-        "the loss falls by {here:.0%} in the last two thirds of the run, {twin:.0%} in the twin",
+        lambda e: e.log["loss"][-1] / e.log["loss"][len(e.log["loss"]) // 3],
+        lambda here, twin: 1 - here < 0.5 * (1 - twin),
+        "the loss ends at {here:.0%} of what it was after a third of the run, {twin:.0%} in the twin",
     ),
     "no rate": Symptom(
         "the learning rate is 0 long before the end",
