@@ -27,6 +27,7 @@ BRITISH = re.compile(r"\w*?(" + "|".join(AMERICAN) + r")\w*", re.IGNORECASE)
 # Names keep their spelling where a change would break what imports, reads or shows them. Sentences have no such excuse.
 KEPT = {
     "colour": "`detr_mini.colours`, `Phrase.colour` and arguments of public functions; what holds such a value",
+    "normalise": "a cell of *Data preparation*, by its name, which pages link to",
     "denormalise": "a function that `detr_mini.data` exports",
     "Greys": "Matplotlib's color map",
     "labelledby": "`aria-labelledby` of HTML",
