@@ -22,8 +22,9 @@ def _forms() -> list[tuple[Tensor]]:
     beyond, flat = good.clone(), other.clone()
     beyond[1] = torch.tensor([0.9, 0.5, 0.5, 0.3])  # its four numbers lie between 0 and 1
     flat[2, 3] = 0.0
-    low = torch.tensor([[0.2, 0.8, 0.3, 0.3], [0.5, 0.1, 0.4, 0.1]])  # as corners, its sides would be negative
-    edge = torch.tensor([[0.5, 0.5, 1.0, 1.0]])
+    size = 0.1 + 0.2 * torch.rand(2, 2, generator=draw(14))
+    low = torch.cat([0.5 + 0.3 * torch.rand(2, 2, generator=draw(15)), size], 1)  # as corners, of negative sides
+    edge = torch.cat([size / 2, size], 1)  # each in the left upper corner
     return [(good,), (beyond,), (flat,), (low,), (edge,), (other * 320,), (good[:0],)]
 
 
