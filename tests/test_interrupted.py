@@ -128,3 +128,23 @@ def test_signals_in_a_long_step_are_answered_at_once(town, tmp_path, number):
         # By the thread, or by the signal itself where Python got its turn between the two; long before the step ends.
         assert process.wait(timeout=120) in (128 + number, -number)
     assert CheckpointFolder(out).newest()[1]["batch"] == 2, "the last checkpoint is what is kept"
+
+
+# As a shell starts what is to run in its background.
+IGNORED = """
+import os, signal
+from detr_mini.training.interrupt import StopRequest
+
+signal.signal(signal.SIGINT, signal.SIG_IGN)
+with StopRequest() as stop:
+    os.kill(os.getpid(), signal.SIGINT)
+    assert stop.requested
+assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+with StopRequest():
+    os.kill(os.getpid(), signal.SIGINT)
+    os.kill(os.getpid(), signal.SIGINT)
+"""
+
+
+def test_a_second_signal_stops_where_signals_were_ignored_before():
+    assert subprocess.run([sys.executable, "-c", IGNORED], check=False).returncode == -signal.SIGINT

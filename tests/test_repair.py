@@ -334,6 +334,18 @@ def test_mixtures_of_damages_are_mended(names: list[str], seed: int) -> None:
         assert found == [(sorted(boxes), sorted(labels)) for boxes, labels, _, _ in SOUND]
 
 
+@pytest.mark.parametrize("ids", [name for name in DAMAGES if name.startswith("annotation ids")])
+def test_what_is_there_twice_is_so_whatever_its_id(tmp_path: Path, ids: str) -> None:
+    data = content(NAMES)
+    DAMAGES["an annotation twice"][0](data)
+    DAMAGES[ids][0](data)
+    folder(tmp_path, data)
+    report = look_through(tmp_path)
+    assert not report.faults
+    assert any("one is left out" in str(notice) for notice in report.notices)
+    assert what_is_read(tmp_path) == SOUND
+
+
 @pytest.mark.parametrize("mark", [b"\xef\xbb\xbf", b""])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
 def test_byte_order_marks(tmp_path: Path, mark: bytes, encoding: str) -> None:

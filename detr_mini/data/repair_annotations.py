@@ -200,16 +200,14 @@ def _without_doubles(records: list[Record], joined: set[int], notes: Notes) -> l
     """Leave out what is there twice: in a picture that was listed twice, or the same record, word for word."""
     seen: dict[Any, Record] = {}
     kept = []
-    ids: dict[int, Record] = {}
     for record in records:
         number: Any = record.get("id")
-        twin = None
-        if record["image_id"] in joined:
-            twin = seen.setdefault((record["image_id"], record["category_id"], *record["bbox"]), record)
-        elif is_whole(number):
-            twin = ids.setdefault(number, record)
-        if twin is not None and twin is not record and (record["image_id"] in joined or twin == record):
-            notes.add("an annotation is there twice: one is left out", f"annotation {number}", record["bbox"])
+        again = record["image_id"] in joined
+        place = (record["image_id"], record["category_id"], *record["bbox"])
+        twin = seen.setdefault(number if is_whole(number) and not again else place, record)
+        if twin is not record and (again or twin == record):
+            where = f"annotation {number}" if is_whole(number) else f"image {record['image_id']}"
+            notes.add("an annotation is there twice: one is left out", where, record["bbox"])
         else:
             kept.append(record)
     return kept

@@ -41,7 +41,8 @@ class StopRequest:
 
     def __exit__(self, *_: object) -> None:
         self._left.set()
-        self._restore()
+        for number, former in self._former.items():
+            signal.signal(number, former)
         if self._wakeup:
             former, sender, _listener = self._wakeup
             signal.set_wakeup_fd(former)
@@ -50,11 +51,8 @@ class StopRequest:
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         self.requested = True
-        self._restore()
-
-    def _restore(self) -> None:
-        while self._former:
-            signal.signal(*self._former.popitem())
+        for each, former in self._former.items():  # a job in a shell's background ignores Ctrl-C: no second would count
+            signal.signal(each, signal.SIG_DFL if former is signal.SIG_IGN else former)
 
     def _listen(self, listener: socket.socket) -> None:
         """What the thread does: count the signals whose numbers come in."""
