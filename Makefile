@@ -48,7 +48,7 @@ serve: $(READY)  ## serve the rendered book on this machine (PORT=8000)
 
 test: lint  ## lint, types, tests, and every notebook against its stored outputs
 	$(BIN)/python -m pytest -n 2 -m "not browser"
-	$(BIN)/python -m pytest -n 2 -m browser
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m browser
 	$(BIN)/python -m pytest -n 2 --dist loadfile --nbval book/
 
 lint: $(READY)  ## ruff and mypy; of the JavaScript, ESLint and tsc, where there is Node
