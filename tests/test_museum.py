@@ -68,7 +68,7 @@ def test_a_number_in_an_answer_is_that_of_the_run() -> None:
     stored, twin = (
         json.loads((BOOK / "data" / "museum" / f"{name}-0.json").read_text()) for name in (number, "healthy-many")
     )
-    text = museum.verdict(museum.load(number), "no weight for no object").text
+    text = museum.verdict(museum.load(number), "weight of no object is 0").text
     here, other = (one["numbers"]["detections per object"] for one in (stored, twin))
     assert f"there are {here:.2f} sure detections for each object, {other:.2f} in the twin" in text
 

@@ -109,7 +109,7 @@ FAULTS = {
     "boxes in corners": Fault(
         batch=lambda s, t: (s, each(t, lambda one: {"boxes": clipped(box_cxcywh_to_xyxy(one["boxes"]))})),
     ),
-    "no weight for no object": Fault(recipe={"eos_coef": 0.0}),
+    "weight of no object is 0": Fault(recipe={"eos_coef": 0.0}),
     "targets in another order": Fault(batch=lambda s, t: (s, t[1:] + t[:1])),
     "first decoder layer measured": Fault(
         measured=lambda model: setattr(model, "postprocess", lambda o, sizes: postprocess(o["aux_outputs"][0], sizes)),

@@ -186,7 +186,7 @@ CAUSES = {
         "assert len(outputs['aux_outputs']) == dec_layers - 1",
         "14_train.ipynb#cell-by-layer",
     ),
-    "no weight for no object": Cause(
+    "weight of no object is 0": Cause(
         TRAINING,
         "The class term gives no weight to slots without an object (eos_coef is 0).",
         "No slot would ever be asked to be silent.",
@@ -242,11 +242,11 @@ CAUSES = {
         {
             "sound losses": "Training would be as in the twin, and so all losses.",
             "low AP": "Earlier boxes are worse, so AP would be lower.",
+            "too few": "A first layer is less sure of itself, so far fewer detections would be above 0.5.",
         },
         "Measure the layers one by one: the last must be what the program reports.",
         "assert ap == layer_metrics(val, outputs)[-1]['AP']",
         "15_evaluate.ipynb#cell-layers-table",
-        may=("too few",),
     ),
     "height and width swapped": Cause(
         MEASURING,

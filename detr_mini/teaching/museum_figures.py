@@ -31,12 +31,13 @@ OWN, TWIN = COLOURS["vermilion"], INK
 TERMS = {"loss_ce": "class term", "loss_bbox": "L1 term", "loss_giou": "GIoU term"}
 MEASURED = {
     "detections per object": "detections above 0.5, per object",
-    "pairs per object": "pairs with IoU > 0.7, per object",
-    "best IoU": "best IoU of a slot, per object",
+    "pairs per object": "pairs of them with IoU > 0.7, per object",
+    "best IoU": "IoU of the best slot, mean of objects",
 }
 CELL = 8  # pixels of a picture that a cell of the last map is wide and high
 FLOOR = 0.001  # the smallest change of weights that the figure tells from none
 WIDTH = 4.8  # inches of every figure
+THIN = 0.7  # points, of the curves of earlier decoder layers
 
 
 def evidence_figures(exhibit: Exhibit) -> dict[str, Figure]:
@@ -78,7 +79,7 @@ def terms(exhibit: Exhibit) -> tuple[Figure, str]:
         own, twin = (np.array(one.log[key]) for one in (exhibit, _twin(exhibit)))
         said.append(f"{title} at the last layer {_ends(own[:, -1])}, of the twin {_ends(twin[:, -1])}")
     _curves(axes.flat[3], exhibit, "lr", "learning rate")
-    _legend(axes.flat[0])
+    _legend(axes.flat[0], layers=True)
     rates = [
         f"at most {max(one.log['lr']):.1g}, in the end {one.log['lr'][-1]:.1g}" for one in (exhibit, _twin(exhibit))
     ]
@@ -92,7 +93,7 @@ def _curves(ax: Axes, exhibit: Exhibit, key: str, title: str) -> None:
         values = np.array(one.log[key], dtype=float).reshape(len(one.log["step"]), -1)  # (K, L)
         for layer, column in enumerate(values.T):
             last = layer == values.shape[1] - 1
-            ax.plot(one.log["step"], column, style, color=colour, lw=1.8 if last else 0.7, alpha=1 if last else 0.7)
+            ax.plot(one.log["step"], column, style, color=colour, lw=1.8 if last else THIN, alpha=1 if last else 0.7)
     ax.set(title=title, ylim=(0, None), xlabel="step")
 
 
@@ -128,7 +129,7 @@ def number_rows(exhibit: Exhibit) -> list[tuple[str, str, str]]:
     for split in ("train", "val"):
         for key, title in TERMS.items():
             own, other = (one.losses[split][key][-1] for one in (exhibit, twin))
-            rows.append((f"{title} on {split} pictures", f"{own:.2f}", f"{other:.2f}"))
+            rows.append((f"{title}, right targets, {split}", f"{own:.2f}", f"{other:.2f}"))
     return rows
 
 
@@ -146,7 +147,7 @@ def pictures(exhibit: Exhibit) -> tuple[Figure, str]:
         said.append(f"{len(one['objects'])} objects and {len(found)} detections, {_listed(texts)}")
     ax = axes.flat[3]
     ax.set_axis_off()
-    ax.text(0, 0.95, "solid, with class and score:\nwhat was found", va="top", transform=ax.transAxes)
+    ax.text(0, 0.95, "solid, with class and score:\nwhat was found, from 0.3 on", va="top", transform=ax.transAxes)
     ax.text(0, 0.6, "dashed: what is there", va="top", transform=ax.transAxes)
     return figure, f"Three scenes with what was found in them and what is there: {'; '.join(said)}."
 
@@ -178,12 +179,14 @@ def attention(exhibit: Exhibit) -> tuple[Figure, str]:
         for colour, line in ((CARD, 3.2), (OWN, 1.8)):
             plots.draw_frames(ax, box, edgecolor=colour, linewidth=line)
         text = f"{_name(slot['class'])} {slot['score']:.2f}"
-        ax.set_title(text, fontsize=9.5)
+        ax.set_title(f"{text}\nbrightest cell {values.max():.0%}", fontsize=9.5)
         said.append(
             f"of {text}, {_inside(values, box[0]):.0%} of the weight lies in its box, which covers "
-            f"{_inside(torch.full_like(values, 1 / values.numel()), box[0]):.0%} of the map"
+            f"{_inside(torch.full_like(values, 1 / values.numel()), box[0]):.0%} of the map; the brightest cell has "
+            f"{values.max():.0%}"
         )
-    return figure, f"What the three surest slots read, bright where they read most: {'; '.join(said)}."
+    what = "What the three surest slots read in the last decoder layer, bright where they read most"
+    return figure, f"{what}: {'; '.join(said)}."
 
 
 def weights(exhibit: Exhibit) -> tuple[Figure, str]:
@@ -216,12 +219,14 @@ def _subplots(rows: int, columns: int, height: float) -> tuple[Figure, np.ndarra
     return plt.subplots(rows, columns, figsize=(WIDTH, height), squeeze=False)
 
 
-def _legend(ax: Axes) -> None:
-    """Names of the two runs where curves leave room."""
+def _legend(ax: Axes, layers: bool = False) -> None:
+    """Names of the two runs where curves leave room, and what is thin where there are several layers."""
     from matplotlib.lines import Line2D
 
-    lines = [Line2D([], [], color=OWN), Line2D([], [], color=TWIN, ls="--")]
-    ax.legend(lines, ["here", "healthy twin"], fontsize=9)
+    lines = {"here": Line2D([], [], color=OWN), "healthy twin": Line2D([], [], color=TWIN, ls="--")}
+    if layers:
+        lines["earlier layers"] = Line2D([], [], color=QUIET, lw=THIN)
+    ax.legend(lines.values(), lines.keys(), fontsize=9)
 
 
 def _name(kind: int) -> str:

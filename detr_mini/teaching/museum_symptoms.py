@@ -128,7 +128,7 @@ SYMPTOMS = {
     "too few": Symptom(
         "far fewer sure detections",
         lambda e: e.numbers["detections per object"],
-        lambda here, twin: here < 0.6 * twin,
+        lambda here, twin: here < 0.7 * twin,
         "there are {here:.2f} sure detections for each object, {twin:.2f} in the twin",
     ),
     "seen only": Symptom(
