@@ -433,6 +433,7 @@ def test_the_share_is_that_of_a_real_run(monkeypatch: pytest.MonkeyPatch) -> Non
     assert [len(times) for times in calls.values()] == [7] * 4  # the evaluation's forward passes do not count
 
 
+@pytest.mark.slow
 def test_the_clock_of_the_quick_recipe_stops_when_the_model_is_good(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.5, 0.91, 0.99])
     monkeypatch.setattr(training, "evaluate", lambda model, data: {"AP50": next(scores)})

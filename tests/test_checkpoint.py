@@ -125,6 +125,7 @@ except OSError as error:
 """
 
 
+@pytest.mark.slow
 def test_a_full_disk_costs_no_more_than_the_last_step(town, tmp_path):
     whole = train(CONFIG, RECIPE, town, tmp_path / "whole", progress=False)
     for room in (1000, 300_000):  # bytes of a file

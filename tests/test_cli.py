@@ -30,6 +30,7 @@ def shell(*arguments: str, folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.slow
 def test_from_data_to_boxes(tmp_path):
     """The five commands in a row, with the defaults where they are quick enough."""
     made = shell("make-data", "town", "--train", "16", "--val", "6", folder=tmp_path)

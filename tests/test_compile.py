@@ -69,6 +69,7 @@ def pictures(sizes: list[tuple[int, int]]) -> list[Tensor]:
     return [torch.randn(3, h, w, generator=rng) for h, w in sizes]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", ["small", WITH_MASKS, "deformable"])
 @torch.no_grad()
 def test_many_sizes_need_few_graphs(body: str) -> None:
@@ -128,6 +129,7 @@ def test_compiled_training_gives_the_same_gradients(body: str, sizes: list[tuple
     assert_close(results[1], results[0], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("body", BODIES)
 @torch.no_grad()
 def test_an_exported_model_takes_batches_and_pictures_of_any_size(body: str) -> None:
@@ -141,6 +143,7 @@ def test_an_exported_model_takes_batches_and_pictures_of_any_size(body: str) -> 
         assert_close(program(batch.tensors, batch.mask), model(batch), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_exported_model_runs_without_this_package(tmp_path: Path) -> None:
     torch.export.save(make("small").export(), tmp_path / "model.pt2")
     code = """if True:

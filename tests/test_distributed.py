@@ -103,6 +103,7 @@ def test_two_processes_have_the_losses_of_one(odd_town, tmp_path, kind, epochs):
         assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_two_processes_measure_what_one_measures(town, tmp_path):
     numbers = []
     for processes in (1, 2):
@@ -118,6 +119,7 @@ def test_two_processes_measure_what_one_measures(town, tmp_path):
     assert numbers[0]["AP50"] > 0.5
 
 
+@pytest.mark.slow
 def test_an_interrupt_stops_all_processes_after_the_same_step(town, tmp_path):
     out = tmp_path / "run"
     run = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "detr_mini", "train"]

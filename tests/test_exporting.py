@@ -80,10 +80,11 @@ def run_script(script: Path, picture: Path, blocked: list[str]) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("ending", "blocked"),
     [
-        pytest.param(".onnx", ["torch", "torchvision", "detr_mini", "onnx"], marks=pytest.mark.slow),
+        (".onnx", ["torch", "torchvision", "detr_mini", "onnx"]),
         (".pt2", ["detr_mini"]),
     ],
 )

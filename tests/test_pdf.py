@@ -15,10 +15,7 @@ from bs4 import BeautifulSoup
 from filelock import FileLock  # comes with torch
 from pypdf import PdfReader
 
-pytestmark = [
-    pytest.mark.timeout(900),  # printing takes a minute, and much longer on a busy machine
-    pytest.mark.xdist_group("pdf"),  # which prints and reads it once; others need not wait
-]
+pytestmark = pytest.mark.timeout(900)  # printing takes a minute, and much longer on a busy machine
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = """<html><article class="bd-article"><section id="the-title">

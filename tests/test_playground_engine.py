@@ -82,6 +82,7 @@ def assert_same(told: dict[str, Any], outputs: dict[str, Any], image: int = 0) -
         assert_close(boxes, expected["pred_boxes"][image], **CLOSE)
 
 
+@pytest.mark.slow
 @needs_node
 @pytest.mark.parametrize("name", MODELS)
 @torch.no_grad()

@@ -87,6 +87,7 @@ def test_the_notebook_to_take_away_is_the_chapter_without_its_outputs(site: Path
         assert page(site, path.stem).select_one(f'.chapter-facts a[download][href="{path.name}"]')
 
 
+@pytest.mark.slow
 def test_a_chapter_that_was_taken_away_runs_in_another_folder(site: Path, tmp_path: Path) -> None:
     shutil.copy(site / "book" / "05_nested_tensor.ipynb", tmp_path)
     execute = ["-m", "jupyter", "nbconvert", "--execute", "--to", "notebook", "--inplace", "05_nested_tensor.ipynb"]

@@ -381,6 +381,7 @@ def test_a_bug_in_a_transform_keeps_its_traceback(town, tmp_path, monkeypatch):
         assert len(list(out.glob("checkpoint-*.pth"))) == 1, "what was trained is saved all the same"
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_costs_nothing(town, tmp_path, monkeypatch):
     original = SeededImages.__getitem__
 

@@ -143,6 +143,7 @@ def test_a_score_of_right_and_wrong_translations() -> None:
     assert score(model, sentences[:10]) == {"exact": 1.0, "bleu": pytest.approx(100)}
 
 
+@pytest.mark.slow
 def test_training_writes_the_model_and_its_log(tmp_path: Path) -> None:
     log = train_translator(tmp_path, replace(TINY, sentences=32, epochs=1, eval_every=1), progress=False)
     assert json.loads((tmp_path / "translator.json").read_text()) == log
